@@ -1,0 +1,70 @@
+"""Writing files whole or not at all."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from hsi_toolkit.errors import OutputError
+
+
+def check_output(path: str | Path, *, overwrite: bool) -> Path:
+    """The output path, once it is sure that it may and can be written.
+
+    Raises:
+        OutputError: the file exists and ``overwrite`` is false, or its folder is missing or read-only.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"The output {target} is a folder.", "Give the name of a file in it.")
+    if target.exists() and not overwrite:
+        raise OutputError(f"The output {target} exists already.", "Choose another name or allow overwriting.")
+    folder = target.parent
+    if not folder.is_dir():
+        raise OutputError(f"The output folder {folder} does not exist.", "Create it or choose another one.")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"The output folder {folder} cannot be written.", "Choose another one.")
+    return target
+
+
+@contextmanager
+def atomic_path(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """A temporary name beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    The temporary file keeps the suffix, because writers choose their format by it. On any error,
+    cancellation included, it is removed and what stood at ``path`` before stays as it was.
+
+    Raises:
+        OutputError: see ``check_output``.
+    """
+    target = check_output(path, overwrite=overwrite)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".part{target.suffix}", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _apply_default_mode(temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        if isinstance(error, OutputError) or error.errno is None:
+            raise
+        raise OutputError(
+            f"Writing {target} failed: {error.strerror or error}.", "Check the free space and permissions."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Mapping[str, object], *, overwrite: bool = True) -> None:
+    """Write ``value`` as readable UTF-8 JSON, whole or not at all."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _apply_default_mode(path: Path) -> None:
+    """Give the file the mode any new file would get; ``mkstemp`` makes it private."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)

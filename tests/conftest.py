@@ -1,0 +1,23 @@
+"""Fixtures for every test."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED_DEFAULT = Path(__file__).resolve().parents[1] / ".." / "shared"
+
+
+def shared_folder() -> Path | None:
+    """The folder of golden data and real scenes, or None where there is none (a user's clone)."""
+    folder = Path(os.environ.get("HSI_SHARED", SHARED_DEFAULT)).resolve()
+    return folder if (folder / "parity").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of golden data and real scenes; tests that need it skip where it is not."""
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("needs the golden data and real scenes; set HSI_SHARED to their folder")
+    return folder
