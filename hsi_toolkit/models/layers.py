@@ -1,4 +1,4 @@
-"""Building blocks that both generations of HSIMAE share: tokens, positions, attention, MLPs, initial values."""
+"""Building blocks that both generations of HSIMAE share: tokens, positions, attention, MLPs, start values."""
 
 import math
 from typing import Literal
@@ -102,7 +102,7 @@ class Attention(nn.Module):
 
 
 def swiglu_width(dim: int) -> int:
-    """Hidden width of the SwiGLU of a block of ``dim`` channels: two thirds of 4*dim, up to a multiple of 4."""
+    """Hidden width of a SwiGLU over ``dim`` channels: two thirds of 4*dim, up to a multiple of 4."""
     return 4 * math.ceil(2 * 4 * dim // 3 / 4)
 
 

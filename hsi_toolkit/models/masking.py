@@ -44,7 +44,7 @@ def gather_tokens(tokens: Tensor, ids: Tensor) -> Tensor:
 def joint_mask_lengths(
     groups: int, cells: int, ratio: float, rng: random.Random | None = None
 ) -> tuple[int, int]:
-    """Numbers of visible band groups and cells, each at least 2, whose product is nearest to the wanted count.
+    """Numbers of visible band groups and cells, both at least 2, their product nearest to the wanted count.
 
     Ties (for 4 groups, 9 cells and half the tokens: 2 by 9 and 3 by 6) are drawn with ``rng``, by default
     Python's global generator.
@@ -85,7 +85,7 @@ def joint_mask(
 
 
 def random_mask(noise: Tensor, ratio: float) -> TokenMask:
-    """Mask of independent tokens from ``noise`` (N, length): the smallest values are visible (He et al. 2022)."""
+    """Mask of single tokens from ``noise`` (N, length): the smallest are visible (He et al. 2022)."""
     order = noise.argsort(dim=1)
     keep = int(noise.shape[1] * (1 - ratio))
     return TokenMask(order[:, :keep], order.argsort(dim=1))
