@@ -13,22 +13,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hsi_toolkit.errors import ModelError, ParameterError
+from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.models.layers import (
     Block,
     PatchEmbed,
+    TokenLayout,
     init_transformer,
-    masked_mean_square,
-    normalise_tokens,
-    patchify,
+    reconstruction_loss,
     sincos_3d,
-    unpatchify,
 )
 from hsi_toolkit.models.masking import JointMask, gather_tokens, joint_mask, joint_mask_lengths
 
 
 @dataclass(frozen=True)
-class HSIMAEConfig:
+class HSIMAEConfig(TokenLayout):
     """Sizes of a v2 network; the names are those of the published constructors.
 
     ``s_depth`` blocks stand in each of the two branches and ``depth - s_depth`` behind their sum.
@@ -47,21 +45,6 @@ class HSIMAEConfig:
     decoder_num_heads: int = 8
     norm_pix_loss: bool = True
     trunc_init: bool = True
-
-    @property
-    def groups(self) -> int:
-        """Band groups T: tokens along the spectrum."""
-        return self.bands // self.b_patch_size
-
-    @property
-    def side(self) -> int:
-        """Cells along one side of the window."""
-        return self.img_size // self.patch_size
-
-    @property
-    def cells(self) -> int:
-        """Cells L of a window: tokens per band group."""
-        return self.side**2
 
     @staticmethod
     def of_size(name: str) -> "HSIMAEConfig":
@@ -134,24 +117,9 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         init_transformer(self, trunc_init=config.trunc_init)
 
-    def patches(self, imgs: Tensor) -> Tensor:
-        """Windows (N, 1, bands, H, W) as tokens (N, T*L, values).
-
-        Raises:
-            ModelError: the windows do not have the model's bands and size.
-        """
-        config = self.config
-        if tuple(imgs.shape[1:]) != (1, config.bands, config.img_size, config.img_size):
-            raise ModelError(
-                f"The model takes windows of {config.bands} bands and {config.img_size}×{config.img_size} "
-                f"pixels, but was given shape {tuple(imgs.shape)}.",
-                "Prepare the scene with the features the model was trained on.",
-            )
-        return patchify(imgs, config.b_patch_size, config.patch_size)
-
     def encode(self, imgs: Tensor) -> Tensor:
         """Encoder tokens (N, T*L, D) of windows (N, 1, bands, H, W), nothing masked."""
-        x = self.patch_embed(self.patches(imgs)) + self.pos_embed
+        x = self.patch_embed(self.config.cut(imgs)) + self.pos_embed
         return self._encode_grid(x, self.config.groups, self.config.cells)
 
     def encode_visible(self, patches: Tensor, mask: JointMask) -> Tensor:
@@ -196,7 +164,7 @@ class MaskedAutoencoder(Encoder):
         self.register_buffer("decoder_pos_embed", sincos_3d(dim, config.groups, config.side))
         self.decoder_blocks = nn.ModuleList(Block(dim, heads, "swiglu") for _ in range(config.decoder_depth))
         self.decoder_norm = nn.LayerNorm(dim)
-        self.decoder_pred = nn.Linear(dim, config.b_patch_size * config.patch_size**2)
+        self.decoder_pred = nn.Linear(dim, config.values)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         for module in (self.decoder_embed, self.decoder_blocks, self.decoder_norm, self.decoder_pred):
             init_transformer(module, trunc_init=config.trunc_init)
@@ -220,19 +188,12 @@ class MaskedAutoencoder(Encoder):
 
     def reconstruct(self, imgs: Tensor, mask: JointMask) -> Reconstruction:
         """Encode the visible tokens of ``imgs`` (N, 1, bands, H, W), predict the others and compare."""
-        config = self.config
-        patches = self.patches(imgs)
-        pred = self.decode(self.encode_visible(patches, mask), mask).to(patches.dtype)
+        patches = self.config.cut(imgs)
+        pred = self.decode(self.encode_visible(patches, mask), mask)
         removed = mask.removed
-        if config.norm_pix_loss:
-            target, mean, deviation = normalise_tokens(patches)
-            loss = masked_mean_square(pred, target, removed)
-            pred = pred * deviation + mean
-        else:
-            loss = masked_mean_square(pred, patches, removed)
-        windows = (config.b_patch_size, config.patch_size, config.side)
+        loss, pred = reconstruction_loss(pred, patches, removed, normalise=self.config.norm_pix_loss)
         removed_pixels = removed.unsqueeze(-1).expand_as(patches)
-        return Reconstruction(loss, unpatchify(pred, *windows), unpatchify(removed_pixels, *windows))
+        return Reconstruction(loss, self.config.join(pred), self.config.join(removed_pixels))
 
 
 class HSIMAE(MaskedAutoencoder):

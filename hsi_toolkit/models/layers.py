@@ -1,6 +1,7 @@
 """Building blocks that both generations of HSIMAE share: tokens, positions, attention, MLPs, start values."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,34 +11,60 @@ from torch.nn import functional as F
 from hsi_toolkit.errors import ModelError
 
 
-def patchify(imgs: Tensor, b_patch_size: int, patch_size: int) -> Tensor:
-    """Cut windows (N, 1, bands, H, W) into tokens (N, T*L, b_patch_size * patch_size**2).
+@dataclass(frozen=True)
+class TokenLayout:
+    """How a window of ``img_size``² pixels and ``bands`` features is cut into tokens.
 
-    Token index is t*L + row*(W/patch_size) + col; the values of a token run band, row, column, which is
-    also the order of a Conv3d kernel, so that embedding a token is one matrix product.
-
-    Raises:
-        ModelError: the window is not divisible into whole tokens.
+    Token index is t*L + row*side + col. The values of a token run band, row, column, which is also the
+    order of a Conv3d kernel, so that embedding tokens is one matrix product.
     """
-    n, channels, bands, height, width = imgs.shape
-    if channels != 1 or bands % b_patch_size or height % patch_size or width % patch_size:
-        raise ModelError(
-            f"A window of shape {tuple(imgs.shape)} cannot be cut into tokens of {b_patch_size} bands and "
-            f"{patch_size}×{patch_size} pixels.",
-            "Give windows of shape (N, 1, bands, rows, columns) with the model's band count and window size.",
-        )
-    t, h, w = bands // b_patch_size, height // patch_size, width // patch_size
-    split = imgs.reshape(n, t, b_patch_size, h, patch_size, w, patch_size)
-    return split.permute(0, 1, 3, 5, 2, 4, 6).reshape(n, t * h * w, b_patch_size * patch_size**2)
 
+    img_size: int
+    patch_size: int
+    bands: int
+    b_patch_size: int
 
-def unpatchify(tokens: Tensor, b_patch_size: int, patch_size: int, cells: int) -> Tensor:
-    """Join tokens (N, T*cells**2, b_patch_size * patch_size**2) into windows (N, 1, bands, H, W)."""
-    n, length, _ = tokens.shape
-    t = length // cells**2
-    split = tokens.reshape(n, t, cells, cells, b_patch_size, patch_size, patch_size)
-    side = cells * patch_size
-    return split.permute(0, 1, 4, 2, 5, 3, 6).reshape(n, 1, t * b_patch_size, side, side)
+    @property
+    def groups(self) -> int:
+        """Band groups T: tokens along the spectrum."""
+        return self.bands // self.b_patch_size
+
+    @property
+    def side(self) -> int:
+        """Cells along one side of the window."""
+        return self.img_size // self.patch_size
+
+    @property
+    def cells(self) -> int:
+        """Cells L of a window: tokens per band group."""
+        return self.side**2
+
+    @property
+    def values(self) -> int:
+        """Values of a token."""
+        return self.b_patch_size * self.patch_size**2
+
+    def cut(self, imgs: Tensor) -> Tensor:
+        """Tokens (N, T*L, values) of windows (N, 1, bands, img_size, img_size).
+
+        Raises:
+            ModelError: the windows have other bands or another size.
+        """
+        if tuple(imgs.shape[1:]) != (1, self.bands, self.img_size, self.img_size):
+            raise ModelError(
+                f"The model takes windows of {self.bands} bands and {self.img_size}×{self.img_size} pixels, "
+                f"but was given shape {tuple(imgs.shape)}.",
+                "Prepare the scene with the features the model was trained on.",
+            )
+        p, side = self.patch_size, self.side
+        split = imgs.reshape(-1, self.groups, self.b_patch_size, side, p, side, p)
+        return split.permute(0, 1, 3, 5, 2, 4, 6).reshape(imgs.shape[0], -1, self.values)
+
+    def join(self, tokens: Tensor) -> Tensor:
+        """Windows (N, 1, bands, img_size, img_size) of tokens (N, T*L, values)."""
+        p, side = self.patch_size, self.side
+        split = tokens.reshape(-1, self.groups, side, side, self.b_patch_size, p, p)
+        return split.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, 1, self.bands, self.img_size, self.img_size)
 
 
 def sincos_1d(dim: int, positions: Tensor) -> Tensor:
@@ -165,7 +192,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(1, dim, kernel_size=kernel, stride=kernel)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Embed tokens (N, length, values) as cut by ``patchify`` into (N, length, dim).
+        """Embed tokens (N, length, values) as cut by ``TokenLayout.cut`` into (N, length, dim).
 
         Kernel equals stride, so the convolution is a matrix product, which is several times faster on
         windows this small and leaves out the tokens that masking removed.
@@ -196,14 +223,21 @@ def init_transformer(module: nn.Module, *, trunc_init: bool) -> None:
                 nn.init.xavier_uniform_(child.proj.weight.view(child.proj.weight.shape[0], -1))
 
 
-def normalise_tokens(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Standardise each token by its own mean and unbiased variance; returns (normalised, mean, deviation)."""
-    mean = tokens.mean(dim=-1, keepdim=True)
-    deviation = (tokens.var(dim=-1, keepdim=True) + 1e-6).sqrt()
-    return (tokens - mean) / deviation, mean, deviation
+def reconstruction_loss(
+    pred: Tensor, target: Tensor, removed: Tensor, *, normalise: bool
+) -> tuple[Tensor, Tensor]:
+    """Loss of predicted tokens (N, length, values), and the prediction in the units of ``target``.
 
-
-def masked_mean_square(pred: Tensor, target: Tensor, removed: Tensor) -> Tensor:
-    """Mean squared error per token, averaged over the removed tokens of the whole batch."""
-    per_token = (pred - target).square().mean(dim=-1)
-    return (per_token * removed).sum() / removed.sum()
+    The loss is the mean squared error of a token, averaged over the tokens where ``removed`` (N, length)
+    is 1, of the whole batch. With ``normalise`` the prediction is of the target standardised token by token
+    with its own mean and unbiased variance (He et al. 2022, section 4.1).
+    """
+    pred = pred.to(target.dtype)
+    wanted = target
+    mean, deviation = torch.zeros_like(target[..., :1]), torch.ones_like(target[..., :1])
+    if normalise:
+        mean = target.mean(dim=-1, keepdim=True)
+        deviation = (target.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+        wanted = (target - mean) / deviation
+    per_token = (pred - wanted).square().mean(dim=-1)
+    return (per_token * removed).sum() / removed.sum(), pred * deviation + mean
