@@ -18,6 +18,7 @@ from hsi_toolkit.models.layers import (
     Block,
     PatchEmbed,
     TokenLayout,
+    drop_path_rates,
     init_transformer,
     reconstruction_loss,
     sincos_3d,
@@ -107,7 +108,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         dim, heads = config.embed_dim, config.num_heads
-        rates = torch.linspace(0, drop_path, config.depth).tolist()
+        rates = drop_path_rates(drop_path, config.depth)
         branch, joint = rates[: config.s_depth], rates[config.s_depth :]
         self.patch_embed = PatchEmbed(config.b_patch_size, config.patch_size, dim)
         self.register_buffer("pos_embed", sincos_3d(dim, config.groups, config.side))

@@ -17,6 +17,7 @@ from hsi_toolkit.models.layers import (
     Block,
     PatchEmbed,
     TokenLayout,
+    drop_path_rates,
     init_transformer,
     reconstruction_loss,
 )
@@ -78,7 +79,7 @@ class Encoder(nn.Module):
         self.patch_embed = PatchEmbed(config.b_patch_size, config.patch_size, dim)
         self.pos_embed_spatial = nn.Parameter(torch.zeros(1, config.cells, dim))
         self.pos_embed_temporal = nn.Parameter(torch.zeros(1, config.groups, dim))
-        rates = torch.linspace(0, drop_path, config.depth).tolist()
+        rates = drop_path_rates(drop_path, config.depth)
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, "gelu", rate) for rate in rates)
         nn.init.trunc_normal_(self.pos_embed_spatial, std=0.02)
         nn.init.trunc_normal_(self.pos_embed_temporal, std=0.02)

@@ -103,6 +103,11 @@ class DropPath(nn.Module):
         return x * x.new_empty(shape).bernoulli_(keep).div_(keep)
 
 
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Drop rates of ``depth`` blocks, growing linearly from 0 to ``last``."""
+    return [last * index / max(depth - 1, 1) for index in range(depth)]
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with separate query, key and value projections."""
 
