@@ -1,0 +1,44 @@
+"""Opening any supported file as a scene."""
+
+import os
+from pathlib import Path
+
+import xarray as xr
+
+from hsi_toolkit.errors import HsiError, SceneError
+from hsi_toolkit.scene.readers import find_reader
+
+
+def open_scene(path: str | os.PathLike[str], variable: str | None = None) -> xr.DataArray:
+    """Open a raster as a scene; only headers are read, and nothing is written beside the file.
+
+    Args:
+        path: an ENVI header or data file, a GeoTIFF or another raster GDAL reads, a MATLAB ``.mat``
+            (v5 to v7.3), or a NumPy ``.npy`` or ``.npz``.
+        variable: which array of a file that holds several; ``name:layout`` also states the order of its
+            axes, for instance ``"data:byx"`` (y rows, x columns, b bands), ``":yxb"`` for the only array.
+
+    Returns:
+        DataArray, dims (band, y, x), float32 in physical units with NaN for nodata, read on use: see
+        ``hsi_toolkit.scene.contract.make_scene`` for its coordinates and attributes.
+
+    Raises:
+        SceneError: the file is missing, damaged or of no known kind; the message says what to do.
+    """
+    location = Path(path)
+    if not location.exists():
+        raise SceneError(f"There is no file {location}.", "Check the path.")
+    reader = find_reader(location)
+    if reader is None:
+        raise SceneError(
+            f"{location} is no raster of a known kind.",
+            "Give an ENVI header or data file, a GeoTIFF, a MATLAB .mat or a NumPy .npy/.npz file.",
+        )
+    try:
+        return reader.open(location, variable)
+    except HsiError:
+        raise
+    except OSError as error:
+        raise SceneError(
+            f"{location} cannot be read: {error.strerror or error}.", "Check the file."
+        ) from error

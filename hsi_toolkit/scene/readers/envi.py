@@ -1,0 +1,263 @@
+"""ENVI: a flat binary file and its text header."""
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_toolkit.errors import SceneError
+from hsi_toolkit.scene.contract import Quantity, make_scene
+from hsi_toolkit.scene.lazy import Calibration
+from hsi_toolkit.scene.metadata import (
+    looks_like_years,
+    parse_time,
+    split_list,
+    to_nanometres,
+    wavelengths_in_names,
+    widths_to_nanometres,
+)
+from hsi_toolkit.scene.raw import Container, PlainFile, RawSource
+from hsi_toolkit.scene.readers import first_bytes
+from hsi_toolkit.scene.readers.envi_header import (
+    EnviHeader,
+    Layout,
+    is_envi_header,
+    read_crs,
+    read_header,
+    read_layout,
+    read_transform,
+)
+from hsi_toolkit.scene.spool import SpooledFile, check_expansion
+
+DATA_SUFFIXES = (
+    "",
+    ".img",
+    ".dat",
+    ".raw",
+    ".bsq",
+    ".bil",
+    ".bip",
+    ".hyspex",
+    ".bin",
+    ".cub",
+    ".envi",
+    ".sli",
+)
+"""Endings of data files in the order in which they are tried after the header's own name without ``.hdr``."""
+
+SIDECAR_SUFFIXES = (
+    ".hdr",
+    ".xml",
+    ".txt",
+    ".csv",
+    ".json",
+    ".qml",
+    ".prj",
+    ".properties",
+    ".enp",
+    ".ovr",
+    ".sta",
+)
+SIDECAR_SUFFIXES += (
+    ".png",
+    ".jpg",
+    ".tif",
+    ".tiff",
+    ".pdf",
+    ".dbf",
+    ".shp",
+    ".shx",
+    ".md",
+    ".html",
+    ".kml",
+    ".zip",
+)
+OTHER_FORMATS = (
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"\x89HDF",
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"CDF",
+    b"EHFA_",
+)
+GZIP = b"\x1f\x8b"
+
+UNIT_KEYS = ("wavelength units", "wavelength unit", "wavelength_units", "wavelength unts", "wavelength_unts")
+"""Spellings met in real headers, misspelt ones included."""
+
+
+@dataclass(frozen=True)
+class GzipStream:
+    """A file that is one gzip stream."""
+
+    path: Path
+
+    def open_stream(self) -> IO[bytes]:
+        """The decompressed bytes from the start."""
+        return cast(IO[bytes], gzip.open(self.path, "rb"))
+
+
+def sniff(path: Path) -> bool:
+    """Whether ``path`` is an ENVI header, or a data file with one beside it."""
+    start = first_bytes(path)
+    if is_envi_header(start):
+        return True
+    return not start.startswith(OTHER_FORMATS) and path.is_file() and _header_beside(path) is not None
+
+
+def open(path: Path, variable: str | None) -> xr.DataArray:  # noqa: A001  the name every reader offers
+    """Open an ENVI image by its header or its data file. Raises SceneError."""
+    header_path = path if is_envi_header(first_bytes(path)) else _header_beside(path)
+    if header_path is None:
+        raise SceneError(f"{path} has no ENVI header beside it.", "Put its .hdr file into the same folder.")
+    header = read_header(header_path)
+    if "spectral library" in (header.text("file type") or "").lower():
+        raise SceneError(
+            f"{path} is a spectral library, not an image.", "Give it where a library is asked for."
+        )
+    layout = read_layout(header)
+    data = path if path != header_path else _data_beside(header_path)
+    container = _container(header, layout, data)
+    scale, offset, quantity = _gains(header, layout)
+    nodata = header.number("data ignore value")
+    source = RawSource(
+        container, layout.offset, layout.dtype, layout.order, layout.shape, Calibration(scale, offset, nodata)
+    )
+    wavelength, fwhm = _spectral(header, layout.shape[0])
+    flags = header.numbers("bbl", layout.shape[0])
+    transform = read_transform(header)
+    sensor = header.text("sensor type")
+    return make_scene(
+        source,
+        path=path,
+        wavelength=wavelength,
+        fwhm=fwhm,
+        good=None if flags is None else flags > 0,
+        crs=read_crs(header),
+        transform=transform,
+        nodata=nodata,
+        quantity=quantity,
+        sensor=None if sensor is None or sensor.lower() == "unknown" else sensor,
+        acquired=parse_time(header.text("acquisition time")),
+    )
+
+
+def _header_beside(data: Path) -> Path | None:
+    wanted = {f"{data.name}.hdr".lower(): 0, f"{data.stem}.hdr".lower(): 1}
+    try:
+        found = [
+            (wanted[entry.name.lower()], entry)
+            for entry in data.parent.iterdir()
+            if entry.name.lower() in wanted
+        ]
+    except OSError:
+        return None
+    headers = [
+        entry for _, entry in sorted(found) if entry != data and is_envi_header(first_bytes(entry, 64))
+    ]
+    return headers[0] if headers else None
+
+
+def _data_beside(header: Path) -> Path:
+    """The data file of a header: its name without ``.hdr``, with a usual ending, or the only other candidate."""
+    stem = header.name[: -len(header.suffix)] if header.suffix else header.name
+    others = [entry for entry in header.parent.iterdir() if entry != header and entry.is_file()]
+    by_name = {entry.name.lower(): entry for entry in others}
+    exact = {entry.name: entry for entry in others}
+    for suffix in DATA_SUFFIXES:
+        found = exact.get(stem + suffix) or by_name.get((stem + suffix).lower())
+        if found:
+            return found
+    candidates = [
+        entry
+        for entry in others
+        if entry.stem.lower() == stem.lower() and entry.suffix.lower() not in SIDECAR_SUFFIXES
+    ]
+    if len(candidates) == 1:
+        return candidates[0]
+    raise SceneError(
+        f"The data file of {header} is missing: there is no {stem} with an ending such as .img or .dat.",
+        "Put it beside the header, or open the data file itself.",
+    )
+
+
+def _container(header: EnviHeader, layout: Layout, data: Path) -> Container:
+    """The data file, checked to be long enough for what the header says."""
+    needed = layout.offset + layout.nbytes
+    length = data.stat().st_size
+    zipped = first_bytes(data, 2) == GZIP
+    if zipped and (header.integer("file compression", 0) == 1 or length < needed):
+        check_expansion(data, needed)
+        return SpooledFile(GzipStream(data), needed)
+    if header.integer("file compression", 0) == 1 and length < needed:
+        raise SceneError(
+            f"{header.path} calls {data.name} compressed, but it is no gzip file.", "Correct the header."
+        )
+    if length < needed:
+        raise SceneError(
+            f"{data} has {length} bytes, but its header asks for {needed}.",
+            "The file was cut short or the header's sizes are wrong.",
+        )
+    return PlainFile(data)
+
+
+def _gains(
+    header: EnviHeader, layout: Layout
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, Quantity]:
+    """Scale, offset and the quantity they lead to.
+
+    Gains to reflectance come first, then the scale factor (a divisor), then the general gains, which ENVI defines
+    as leading to radiance unless they are the 1e-4 of scaled reflectance.
+    """
+    bands = layout.shape[0]
+    for prefix in ("data reflectance", "data"):
+        gain = header.numbers(f"{prefix} gain values", bands)
+        offset = header.numbers(f"{prefix} offset values", bands)
+        if gain is None and offset is None:
+            factor = header.number("reflectance scale factor") if prefix != "data" else None
+            if factor is None:
+                continue
+            if not np.isfinite(factor) or factor <= 0:
+                raise header.wrong("reflectance scale factor", str(factor), "a positive number")
+            return None if factor == 1 else np.full(bands, 1 / factor), None, "reflectance"
+        to_reflectance = prefix != "data" or (gain is not None and np.allclose(gain, 1e-4, rtol=1e-6))
+        return (
+            gain,
+            offset if offset is not None and offset.any() else None,
+            ("reflectance" if to_reflectance else "radiance"),
+        )
+    words = " ".join(
+        header.entries.get(key, "") for key in ("description", "data units", "z plot titles")
+    ).lower()
+    if layout.dtype.kind == "f":
+        for quantity in ("reflectance", "radiance"):
+            if quantity in words:
+                return None, None, cast(Quantity, quantity)
+    return None, None, "dn"
+
+
+def _spectral(
+    header: EnviHeader, bands: int
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    unit = next((text for key in UNIT_KEYS if (text := header.text(key))), None)
+    numbers = header.numbers("wavelength", bands)
+    if numbers is None:
+        return wavelengths_in_names(split_list(header.entries.get("band names", ""))[:bands]), None
+    if not np.all(np.isfinite(numbers)) or np.any(numbers <= 0):
+        raise SceneError(
+            f"'wavelength' in {header.path} holds {numbers[~(numbers > 0)][0]:g}, which is no wavelength.",
+            "Correct the list or remove it.",
+        )
+    if looks_like_years(numbers, header.text("description") or ""):
+        return None, None
+    widths = header.numbers("fwhm", bands)
+    return to_nanometres(numbers, unit), None if widths is None else widths_to_nanometres(
+        widths, numbers, unit
+    )
