@@ -42,7 +42,7 @@ class StreamingCovariance:
             empty = np.flatnonzero(self._valid == 0)
             if 0 < len(empty) < self.n_bands:
                 raise SceneError(
-                    f"{_bands(empty)} of {self.n_bands} no valid value at all.",
+                    f"{_bands(empty)} no valid value at all.",
                     "Mark such bands as bad or leave them out.",
                 )
             raise SceneError(
@@ -56,12 +56,21 @@ class StreamingCovariance:
         buffer = np.empty((min(_BLOCK, len(X)), self.n_bands))
         for start in range(0, len(X), _BLOCK):
             block = X[start : start + _BLOCK]
+            if self.n_pixels == 0:
+                self._guess_mean(block)
             centred = np.subtract(block, self.mean, out=buffer[: len(block)], casting="unsafe")
             if not self._add(centred):
                 self._valid += np.isfinite(centred).sum(axis=0)
                 self._add(centred[np.isfinite(centred).all(axis=1)])
             else:
                 self._valid += len(block)
+
+    def _guess_mean(self, block: npt.NDArray[np.generic]) -> None:
+        """Give the first block something to be centred on; it counts for nothing else."""
+        spectra = block.astype(np.float64)
+        valid = np.isfinite(spectra).all(axis=1)
+        if valid.any():
+            self.mean = spectra[valid].mean(axis=0)
 
     def _add(self, centred: Matrix) -> bool:
         """Merge pixels centred on the running mean; False, and nothing changed, if one is not finite."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hsi_toolkit.errors import ParameterError
@@ -78,7 +79,7 @@ class SegmentPCA(TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimato
             ParameterError: a parameter is out of range, or the bands are too few.
             SceneError: a band has no valid value, or fewer than two pixels are valid.
         """
-        pixels = self._validated(X, reset=True)
+        pixels = self._validated(X, reset=True, min_samples=2)
         self.segments(pixels.shape[1])
         self.covariance_ = StreamingCovariance(pixels.shape[1])
         self.covariance_.update(pixels)
@@ -204,9 +205,15 @@ class SegmentPCA(TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimato
             )
         return components
 
-    def _validated(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[np.generic]:
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _validated(self, X: npt.ArrayLike, *, reset: bool, min_samples: int = 1) -> npt.NDArray[np.generic]:
         pixels: npt.NDArray[np.generic] = validate_data(
-            self, X, reset=reset, dtype="numeric", ensure_all_finite=False
+            self, X, reset=reset, dtype="numeric", ensure_all_finite=False, ensure_min_samples=min_samples
         )
         return pixels
 

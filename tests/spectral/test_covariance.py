@@ -1,0 +1,77 @@
+"""The streamed covariance is the covariance, however the pixels arrive."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hsi_toolkit.errors import SceneError
+from hsi_toolkit.spectral import StreamingCovariance
+
+
+def streamed(*blocks: np.ndarray) -> StreamingCovariance:
+    covariance = StreamingCovariance(blocks[0].shape[1])
+    for block in blocks:
+        covariance.update(block)
+    return covariance
+
+
+@given(seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 60), max_size=5))
+def test_any_split_into_blocks_gives_the_covariance_of_the_whole(seed: int, cuts: list[int]) -> None:
+    X = np.random.default_rng(seed).normal(size=(60, 4)) * [1, 10, 100, 0.01] + [0, 5, -300, 1]
+    covariance = streamed(*np.split(X, sorted(cuts)))
+    np.testing.assert_allclose(covariance.mean, X.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(covariance.covariance, np.cov(X.T), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64", ">i2"])
+def test_every_dtype_is_summed_in_float64(dtype: str) -> None:
+    X = np.random.default_rng(0).integers(0, 200, size=(9000, 5)).astype(dtype)
+    covariance = streamed(X)
+    np.testing.assert_allclose(covariance.covariance, np.cov(X.T.astype(np.float64)), rtol=1e-12)
+
+
+def test_a_large_offset_costs_no_digits() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(20_000, 3))
+    shifted = streamed(*np.array_split(X + 1e6, 7))
+    np.testing.assert_allclose(shifted.covariance, np.cov(X.T), rtol=1e-8, atol=1e-9)
+
+
+def test_trailing_eigenvalues_of_correlated_bands_are_those_of_float64() -> None:
+    rng = np.random.default_rng(2)
+    X = (
+        rng.normal(size=(20_000, 4)) @ rng.normal(size=(4, 40)) + 1e-3 * rng.normal(size=(20_000, 40)) + 8
+    ).astype(np.float32)
+    exact = np.linalg.eigvalsh(np.cov(X.T.astype(np.float64)))
+    np.testing.assert_allclose(np.linalg.eigvalsh(streamed(X).covariance), exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
+def test_pixels_with_a_hole_are_left_out(hole: float) -> None:
+    X = np.random.default_rng(3).normal(size=(10_000, 4)).astype(np.float32)
+    holed = X.copy()
+    holed[::3, 1] = hole
+    covariance = streamed(holed)
+    kept = np.delete(X, np.s_[::3], axis=0)
+    assert covariance.n_pixels == len(kept)
+    np.testing.assert_allclose(covariance.covariance, np.cov(kept.T.astype(np.float64)), rtol=1e-9)
+
+
+def test_blocks_of_nodata_alone_change_nothing() -> None:
+    X = np.random.default_rng(4).normal(size=(50, 3))
+    covariance = streamed(np.full((20, 3), np.nan), X, np.full((5, 3), np.nan), np.empty((0, 3)))
+    np.testing.assert_allclose(covariance.covariance, np.cov(X.T), rtol=1e-12)
+
+
+def test_bands_without_a_valid_value_are_named() -> None:
+    X = np.ones((10, 5))
+    X[:, [1, 3]] = np.nan
+    with pytest.raises(SceneError, match="Bands 2, 4 have no valid value"):
+        _ = streamed(X).covariance
+
+
+@pytest.mark.parametrize("pixels", [0, 1])
+def test_fewer_than_two_pixels_are_refused(pixels: int) -> None:
+    with pytest.raises(SceneError, match=f"Only {pixels} pixels are valid in all 3 bands"):
+        _ = streamed(np.ones((pixels, 3))).covariance
