@@ -211,7 +211,7 @@ class SegmentPCA(TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimato
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _validated(self, X: npt.ArrayLike, *, reset: bool, min_samples: int = 1) -> npt.NDArray[np.generic]:
+    def _validated(self, X: npt.ArrayLike, *, reset: bool, min_samples: int = 0) -> npt.NDArray[np.generic]:
         pixels: npt.NDArray[np.generic] = validate_data(
             self, X, reset=reset, dtype="numeric", ensure_all_finite=False, ensure_min_samples=min_samples
         )
