@@ -11,8 +11,6 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-Pixels = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -49,15 +47,17 @@ class Grid:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right, top of the rectangle around all pixels, in the grid's coordinates."""
-        corners = [self.transform * (x, y) for x in (0, self.width) for y in (0, self.height)]
-        xs, ys = zip(*corners, strict=True)
-        return min(xs), min(ys), max(xs), max(ys)
+        x, y = self.coordinates(
+            np.array([0, self.width, 0, self.width]), np.array([0, 0, self.height, self.height])
+        )
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
-    def centres(self, rows: Pixels, cols: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The coordinates x and y of pixel centres."""
+    def coordinates(
+        self, cols: NDArray[np.number], rows: NDArray[np.number]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The coordinates x and y of fractional columns and rows; pixel centres lie at one half."""
         a, b, c, d, e, f = self.transform[:6]
-        x, y = cols + 0.5, rows + 0.5
-        return a * x + b * y + c, d * x + e * y + f
+        return a * cols + b * rows + c, d * cols + e * rows + f
 
     def locate(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Fractional columns and rows of coordinates, shape (n, 2); pixel (0, 0) spans 0 to 1."""

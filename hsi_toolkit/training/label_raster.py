@@ -97,8 +97,7 @@ def _offset(name: str, own: Grid, target: Grid) -> tuple[int, int]:
             remedy,
         )
     corners = np.array([[0, 0], [own.width, 0], [0, own.height]], np.float64)
-    x, y = (np.array(each) for each in zip(*(own.transform * tuple(c) for c in corners), strict=True))
-    placed = target.locate(x, y)
+    placed = target.locate(*own.coordinates(corners[:, 0], corners[:, 1]))
     shift = np.round(placed[0])
     if np.abs(placed - corners - shift).max() > _TOLERANCE:
         raise LabelError(

@@ -96,7 +96,7 @@ def open_layer(path: str | Path, field: str, layer: str | None = None) -> Layer:
         name=name,
         field=field,
         features=int(info["features"]),
-        crs=pyproj.CRS.from_user_input(info["crs"]) if info["crs"] else None,
+        crs=_stated_crs(info["crs"]),
         bounds=bounds,
         colour_field=colour_field,
     )
@@ -167,11 +167,11 @@ def class_values(raw: Sequence[object], field: str) -> list[ClassValue | None]:
 def outside_scene(layer: Layer, grid: Grid) -> LabelError:
     """The error that says where the labels and the scene lie."""
     left, bottom, right, top = grid.bounds
-    scene = f"x {left:.6g} to {right:.6g}, y {bottom:.6g} to {top:.6g}"
+    scene = f"x {left:.8g} to {right:.8g}, y {bottom:.8g} to {top:.8g}"
     where = (
         ""
         if layer.bounds is None
-        else "; the labels span x {0:.6g} to {2:.6g}, y {1:.6g} to {3:.6g}".format(*layer.bounds)
+        else "; the labels span x {0:.8g} to {2:.8g}, y {1:.8g} to {3:.8g}".format(*layer.bounds)
     )
     systems = [crs.name if crs else "no coordinate system" for crs in (layer.crs, _crs(grid))]
     return LabelError(
@@ -221,6 +221,12 @@ def _choose(path: Path, field: str, fields: dict[str, list[str]]) -> str:
 def _quoted(names: Sequence[str], most: int = 20) -> str:
     shown = ", ".join(repr(str(name)) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _stated_crs(text: str | None) -> pyproj.CRS | None:
+    """The coordinate system, None for GeoPackage's "undefined Cartesian" one."""
+    crs = pyproj.CRS.from_user_input(text) if text else None
+    return None if crs is None or crs.type_name == "Engineering CRS" else crs
 
 
 def _crs(grid: Grid) -> pyproj.CRS | None:
@@ -306,7 +312,7 @@ def _legend(
     entries = {same_value(entry.value): entry for entry in vector_style(layer.path, layer.name, layer.field)}
     place = {written: index for index, written in enumerate(entries)}
     numeric = all(isinstance(value, int) for value in present)
-    order = sorted(present, key=_natural)
+    order = sorted(present, key=lambda value: (_natural(value), str(value)))
     if not numeric:
         order.sort(key=lambda value: place.get(same_value(str(value)), len(place)))
     styled = [entries.get(same_value(str(value))) for value in order]
