@@ -55,6 +55,7 @@ def make_scene(
     sensor: str | None = None,
     acquired: str | None = None,
     chunks: Mapping[str, int] | None = None,
+    stored_rows: int = 1,
 ) -> xr.DataArray:
     """The lazy scene over ``source``.
 
@@ -68,6 +69,7 @@ def make_scene(
         quantity: what the values are; "dn" when the file does not say.
         sensor, acquired: instrument name and UTC time (ISO 8601), None when unknown.
         chunks: proposed chunk lengths of "y" and "x"; whole lines when absent.
+        stored_rows: lines that are compressed together, which blocks had better not split.
 
     Returns:
         A DataArray with dims (band, y, x). ``band`` counts from 1. ``y`` and ``x`` are pixel centres where
@@ -93,6 +95,7 @@ def make_scene(
         attrs["acquired"] = acquired
     scene = xr.DataArray(lazy_variable(source), coords=coords, attrs=attrs, name=SCENE_NAME)
     scene.encoding["preferred_chunks"] = {"band": bands, **(chunks or line_chunks(source.shape))}
+    scene.encoding["stored_rows"] = stored_rows
     if nodata is not None:
         scene.encoding["_FillValue"] = nodata
     if crs is not None:

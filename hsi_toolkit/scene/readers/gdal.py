@@ -1,0 +1,208 @@
+"""GeoTIFF and the other rasters that GDAL reads, through an explicit list of its drivers."""
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window
+
+from hsi_toolkit.errors import SceneError
+from hsi_toolkit.scene.contract import check_shape, line_chunks, make_scene
+from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32
+from hsi_toolkit.scene.raw import THREADS
+from hsi_toolkit.scene.readers import first_bytes
+from hsi_toolkit.scene.readers.gdal_metadata import read_metadata
+
+DRIVERS = (
+    "GTiff",
+    "HFA",
+    "ERS",
+    "EHdr",
+    "JP2OpenJPEG",
+    "NITF",
+    "PNG",
+    "JPEG",
+    "RST",
+    "SAGA",
+    "PCRaster",
+    "AAIGrid",
+)
+"""Drivers whose files hold their own pixels. VRT, which can name any file of the machine, is none of them, nor
+are those that fetch from the network or unpack archives."""
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+CACHE_BYTES = (64 << 20, 1 << 30)
+"""GDAL's block cache is set to one row of the file's tiles within these bounds (the upper one at least; an eighth
+of the machine's memory where that is more), because lines of a tile that was dropped cost decoding it again."""
+
+
+class Dataset:
+    """An open file that several threads may read in turn; opened on first use, closed with the object."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._dataset: rasterio.DatasetReader | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[rasterio.DatasetReader]:
+        """The data set, for this thread alone. Raises SceneError."""
+        with self._lock:
+            try:
+                if self._dataset is None:
+                    self._dataset = open_dataset(self.path)
+                    weakref.finalize(self, self._dataset.close)
+                yield self._dataset
+            except RasterioError as error:
+                reason = str(error.__cause__ or error)
+                raise SceneError(
+                    f"Reading {self.path} failed: {reason}.",
+                    "The file may be damaged; copy or download it again.",
+                ) from error
+
+    def __reduce__(self) -> tuple[type["Dataset"], tuple[Path]]:
+        return Dataset, (self.path,)
+
+
+class GdalSource:
+    """The bands of a GDAL data set (see ``RasterSource``)."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        shape: tuple[int, int, int],
+        calibration: Calibration,
+        masked: bool,
+        cache: int,
+    ) -> None:
+        self.dataset = dataset
+        self.shape = shape
+        self.calibration = calibration
+        self.masked = masked
+        self.cache = cache
+
+    def read(self, bands: BandIndex, rows: slice, columns: slice) -> Float32:
+        """See ``RasterSource.read``."""
+        window = Window.from_slices(rows, columns)
+        numbers = (np.arange(self.shape[0])[bands] + 1).tolist()
+        settings = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": self.cache >> 20}
+        with self.dataset.use() as dataset, rasterio.Env(**settings):
+            stored = dataset.read(numbers, window=window)
+            valid = dataset.read_masks(1, window=window) if self.masked else None
+        out = np.empty(stored.shape, np.float32)
+        for position, number in enumerate(numbers):
+            here = slice(position, position + 1)
+            self.calibration.apply(stored[here], out[here], slice(number - 1, number), 0)
+        if valid is not None:
+            out[:, valid == 0] = np.nan
+        return out
+
+
+def sniff(path: Path) -> bool:
+    """Whether ``path`` is a file at all: GDAL decides on opening."""
+    return path.is_file()
+
+
+def open(path: Path, variable: str | None) -> xr.DataArray:
+    """Open a raster by GDAL. Raises SceneError."""
+    if b"<VRTDataset" in first_bytes(path):
+        raise SceneError(
+            f"{path} is a virtual raster (VRT), which can point at any file.",
+            "Convert it with gdal_translate.",
+        )
+    holder = Dataset(path)
+    with holder.use() as dataset:
+        return _scene(holder, dataset, path)
+
+
+def open_dataset(path: Path) -> rasterio.DatasetReader:
+    """The file through the first of ``DRIVERS`` that takes it, none of its parts in another folder.
+
+    Raises:
+        SceneError: no driver takes the file, or it points at files elsewhere.
+        RasterioError: it is damaged.
+    """
+    absolute = Path(os.path.abspath(path))
+    is_tiff = first_bytes(path, 4) in TIFF
+    dataset = _open_tiff(absolute) if is_tiff else _open_other(absolute)
+    strange = [name for name in dataset.files if Path(os.path.abspath(name)).parent != absolute.parent]
+    if strange:
+        dataset.close()
+        raise SceneError(
+            f"{path} takes its pixels from {strange[0]}.", "Convert it to GeoTIFF if you trust it."
+        )
+    return dataset
+
+
+def _open_tiff(path: Path) -> rasterio.DatasetReader:
+    return rasterio.open(path, driver="GTiff", NUM_THREADS=str(THREADS))
+
+
+def _open_other(path: Path) -> rasterio.DatasetReader:
+    for driver in DRIVERS:
+        try:
+            return rasterio.open(path, driver=driver)
+        except RasterioIOError:
+            continue
+    raise SceneError(
+        f"{path} is no raster of a known kind, or damaged.",
+        "Give an ENVI header or data file, a GeoTIFF, a MATLAB .mat or a NumPy .npy/.npz file.",
+    )
+
+
+def _scene(holder: Dataset, dataset: rasterio.DatasetReader, path: Path) -> xr.DataArray:
+    if dataset.count == 0:
+        raise SceneError(f"{path} holds no bands of its own.", "Export the layer you want as GeoTIFF.")
+    shape = (dataset.count, dataset.height, dataset.width)
+    check_shape(shape, path)
+    kinds = {np.dtype(dtype).kind for dtype in dataset.dtypes if not dtype.startswith("complex")}
+    if not kinds or kinds - set("iuf") or any(dtype.startswith("complex") for dtype in dataset.dtypes):
+        raise SceneError(
+            f"{path} holds {dataset.dtypes[0]} numbers.", "Export amplitude or another real quantity."
+        )
+    metadata = read_metadata(dataset, path)
+    nodata = _nodata(dataset)
+    single = nodata if isinstance(nodata, float) else None
+    calibration = Calibration(metadata.scale, metadata.offset, nodata)
+    flags = dataset.mask_flag_enums[0]
+    masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+    tile_height = max(height for height, _ in dataset.block_shapes)
+    itemsize = max(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    row_of_tiles = tile_height * shape[2] * shape[0] * itemsize
+    low, high = CACHE_BYTES
+    cache = min(max(row_of_tiles * 5 // 4, low), max(high, psutil.virtual_memory().total // 8))
+    scene = make_scene(
+        GdalSource(holder, shape, calibration, masked, cache),
+        path=path,
+        wavelength=metadata.wavelength,
+        fwhm=metadata.fwhm,
+        good=metadata.good,
+        crs=dataset.crs,
+        transform=None if dataset.transform.is_identity else dataset.transform,
+        nodata=single,
+        quantity=metadata.quantity,
+        sensor=metadata.sensor,
+        acquired=metadata.acquired,
+        chunks=line_chunks(shape, tile_height),
+        stored_rows=min(tile_height, shape[1]),
+    )
+    return scene
+
+
+def _nodata(dataset: rasterio.DatasetReader) -> float | NDArray[np.float64] | None:
+    """One number for all bands, one each (NaN: none), or None."""
+    values = [float("nan") if value is None else float(value) for value in dataset.nodatavals]
+    if all(np.isnan(value) for value in values):
+        return float("nan") if dataset.nodatavals[0] is not None else None
+    return values[0] if len(set(values)) == 1 else np.array(values)
