@@ -1,5 +1,7 @@
 """The published windows and split."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ def test_windows_reach_from_edge_to_edge_without_a_gap(length: int, step: int) -
     starts = window_starts(length, 9, step)
     assert starts[0] == 0
     assert starts[-1] == length - 9
-    assert all(0 < b - a <= step for a, b in zip(starts, starts[1:], strict=False))
+    assert all(0 < b - a <= step for a, b in itertools.pairwise(starts))
 
 
 def test_a_scene_smaller_than_a_window_is_refused() -> None:
