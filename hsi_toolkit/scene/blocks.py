@@ -26,9 +26,9 @@ Value = TypeVar("Value")
 class Block:
     """Whole lines of a scene.
 
-    ``data`` is (bands, y1 - y0 + 2 * halo, columns) float32, NaN where there is no data; treat it as read-only.
-    The rows ``y0`` to ``y1`` (exclusive) of the scene lie at ``data[:, halo : halo + y1 - y0]``; halo rows beyond
-    the scene's edge are mirrored, the edge row repeated (NumPy's "symmetric").
+    ``data`` is (bands, y1 - y0 + 2 * halo, columns) float32, NaN where there is no data; treat it as
+    read-only. The rows ``y0`` to ``y1`` (exclusive) of the scene lie at ``data[:, halo : halo + y1 - y0]``;
+    halo rows beyond the scene's edge are mirrored, the edge row repeated (NumPy's "symmetric").
     """
 
     data: Float32
@@ -50,7 +50,7 @@ def iter_blocks(
     Args:
         scene: (band, y, x); sliced or with bands selected as you like, before or after opening.
         rows: lines a block, without the halo. None: as many as the memory limit allows.
-        memory_limit: bytes for the blocks held at a time (three); None means 72 MB. Ignored when ``rows`` is given.
+        memory_limit: bytes for the blocks held at a time (three), 72 MB when None; ``rows`` goes first.
         halo: lines added above and below.
 
     Yields:
@@ -75,7 +75,7 @@ def iter_blocks(
 
 
 def rows_within(scene: xr.DataArray, memory_limit: int, halo: int = 0) -> int:
-    """Lines a block so that three blocks fit into ``memory_limit`` bytes, in multiples of the file's own blocks.
+    """Lines a block so that three fit into ``memory_limit`` bytes, in whole blocks of the file if possible.
 
     Raises:
         OutOfMemoryError: not even one line with its halo fits.
@@ -85,7 +85,8 @@ def rows_within(scene: xr.DataArray, memory_limit: int, halo: int = 0) -> int:
     if lines < 1:
         need = BLOCKS_HELD * line * (1 + 2 * halo)
         raise OutOfMemoryError(
-            f"One line of the scene with its halo needs {need / 2**20:.0f} MB, the limit is {memory_limit / 2**20:.0f} MB.",
+            f"One line of the scene with its halo needs {need / 2**20:.0f} MB of memory, "
+            f"{memory_limit / 2**20:.0f} MB are allowed.",
             "Raise the memory limit or crop the scene.",
         )
     native = stored_rows(scene)
@@ -114,13 +115,13 @@ def read_rows(scene: xr.DataArray, y0: int, y1: int, halo: int = 0) -> Float32:
 
 
 def mirrored(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
-    """Positions inside ``length`` for any ``index``, reflected with the edge repeated (NumPy's "symmetric")."""
+    """Positions inside ``length`` for any ``index``, reflected with the edge repeated."""
     folded = index % (2 * length)
     return np.where(folded < length, folded, 2 * length - 1 - folded)
 
 
 def values_of(scene: xr.DataArray) -> Float32:
-    """The values of a scene or part of it, (band, y, x) float32. Raises SceneError when they cannot be read."""
+    """The values of a scene or part of it, (band, y, x) float32. Raises SceneError."""
     try:
         values = scene.transpose("band", "y", "x").to_numpy()
     except MemoryError as error:

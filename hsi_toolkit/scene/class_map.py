@@ -27,14 +27,16 @@ class ClassEntry:
     name: str
     colour: Colour
 
+    @property
+    def hex_colour(self) -> str:
+        """The colour as "#rrggbb"."""
+        return "#" + bytes(self.colour).hex()
+
 
 def legend_json(classes: Sequence[ClassEntry]) -> str:
     """The legend as the JSON of ``CLASSES_TAG``."""
     return json.dumps(
-        [
-            {"value": entry.value, "name": entry.name, "colour": "#%02x%02x%02x" % entry.colour}
-            for entry in classes
-        ],
+        [{"value": entry.value, "name": entry.name, "colour": entry.hex_colour} for entry in classes],
         ensure_ascii=False,
     )
 
@@ -42,7 +44,7 @@ def legend_json(classes: Sequence[ClassEntry]) -> str:
 def read_class_map(path: str | Path) -> tuple[NDArray[np.integer], list[ClassEntry]]:
     """The labels of a class map, (rows, columns), and its legend.
 
-    The legend comes from the map's own tag, else from its colour table (named "class 1", ...), else it is empty.
+    The legend comes from the map's own tag, else from its colour table ("class 1", ...), else it is empty.
 
     Raises:
         SceneError: the file is missing or no raster of whole numbers.
@@ -70,12 +72,15 @@ def read_legend(path: str | Path) -> list[ClassEntry]:
         ) from error
 
 
-def write_sidecars(raster: Path, classes: Sequence[ClassEntry]) -> dict[str, str]:
-    """The texts of the files that show a legend where GeoTIFF has no place for names, by their suffix.
+def sidecar_texts(raster: Path, classes: Sequence[ClassEntry]) -> dict[Path, str]:
+    """The files that show a legend where GeoTIFF has no place for names, and what is in them.
 
-    ``.aux.xml`` holds GDAL's category names, ``.qml`` the style QGIS loads with the layer.
+    ``map.tif.aux.xml`` holds GDAL's category names, ``map.qml`` the style QGIS loads with the layer.
     """
-    return {f"{raster.suffix}.aux.xml": _category_names(classes), ".qml": _qgis_style(classes)}
+    return {
+        raster.with_name(raster.name + ".aux.xml"): _category_names(classes),
+        raster.with_suffix(".qml"): _qgis_style(classes),
+    }
 
 
 def _legend(dataset: rasterio.DatasetReader, path: str | Path) -> list[ClassEntry]:
@@ -124,7 +129,7 @@ def _qgis_style(classes: Sequence[ClassEntry]) -> str:
             palette,
             "paletteEntry",
             value=str(entry.value),
-            color="#%02x%02x%02x" % entry.colour,
+            color=entry.hex_colour,
             alpha="255",
             label=entry.name,
         )

@@ -70,9 +70,9 @@ class Hdf5Source:
 
     def read(self, bands: BandIndex, rows: slice, columns: slice) -> Float32:
         """See ``RasterSource.read``."""
-        if isinstance(bands, slice):
-            stretch, keep = bands, slice(None)
-        else:
+        stretch: BandIndex = bands
+        keep: BandIndex = slice(None)
+        if not isinstance(bands, slice):
             first = int(bands.min())
             stretch, keep = slice(first, int(bands.max()) + 1), bands - first
         parts = {"b": stretch, "y": rows, "x": columns}

@@ -14,15 +14,17 @@ HUGE_NODATA = 1e30
 
 Float32 = NDArray[np.float32]
 BandIndex = slice | NDArray[np.intp]
-Stored = NDArray[np.generic]
+Stored = NDArray[np.number]
 Part = int | np.integer | slice | NDArray[np.intp]
 
 
 class RasterSource(Protocol):
-    """Where a scene's values come from. Implementations are picklable and safe to read from several threads."""
+    """Where a scene's values come from; picklable, and safe to read from several threads."""
 
-    shape: tuple[int, int, int]
-    """Bands, rows, columns."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Bands, rows, columns."""
+        ...
 
     def read(self, bands: BandIndex, rows: slice, columns: slice) -> Float32:
         """The window in physical units, (bands, rows, columns) float32, NaN where there is no data.
@@ -73,17 +75,19 @@ def is_nodata(stored: Stored, nodata: float) -> NDArray[np.bool_] | None:
     if np.isnan(nodata):
         return None
     if stored.dtype.kind in "iu":
-        limits = np.iinfo(stored.dtype)
+        limits = np.iinfo(stored.dtype.name)
         if nodata != int(nodata) or not limits.min <= nodata <= limits.max:
             return None
         mask: NDArray[np.bool_] = stored == stored.dtype.type(int(nodata))
         return mask
     if abs(nodata) >= HUGE_NODATA:
         limit = nodata * (1 - 1e-6)
-        mask = stored <= limit if nodata < 0 else stored >= limit
-        return mask
+        beyond: NDArray[np.bool_] = (
+            np.less_equal(stored, limit) if nodata < 0 else np.greater_equal(stored, limit)
+        )
+        return beyond
     with np.errstate(over="ignore"):
-        mask = stored == stored.dtype.type(nodata)
+        mask = stored == np.asarray(nodata, stored.dtype)
     return mask
 
 

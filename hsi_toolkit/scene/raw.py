@@ -4,8 +4,9 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_toolkit.errors import SceneError
-from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32
+from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32, Stored
 
 PIECE_BYTES = 4 << 20
 """Stored bytes read and converted at a time: enough for few system calls, little enough to stay in cache."""
@@ -91,15 +92,9 @@ class Container(Protocol):
         """The file the bytes come from, for messages."""
         ...
 
-    def open(self) -> "_StorageContext":
+    def open(self) -> AbstractContextManager[Storage]:
         """A context manager that gives the storage."""
         ...
-
-
-class _StorageContext(Protocol):
-    def __enter__(self) -> Storage: ...
-
-    def __exit__(self, *details: object) -> bool | None: ...
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ class RawSource:
 
     container: Container
     offset: int
-    dtype: np.dtype[np.generic]
+    dtype: np.dtype[np.number]
     order: str
     shape: tuple[int, int, int]
     calibration: Calibration = field(default_factory=Calibration)
@@ -174,7 +169,7 @@ class RawSource:
         positions: NDArray[np.intp],
         out: Float32,
     ) -> None:
-        """Read the outer ``positions`` into ``out`` (file order), piece by piece so that a piece stays in cache."""
+        """Read the outer ``positions`` into ``out`` (file order), in pieces that stay in cache."""
         middle, inner = axes[self.order[1]], axes[self.order[2]]
         _, middle_all, inner_all = self._lengths
         itemsize = self.dtype.itemsize
@@ -201,7 +196,7 @@ class RawSource:
     def _fill(
         self,
         storage: Storage,
-        stored: NDArray[np.generic],
+        stored: Stored,
         group: NDArray[np.intp],
         middle: _Axis,
         inner: _Axis,
@@ -223,8 +218,8 @@ class RawSource:
             for plane, position in zip(stored, group, strict=True):
                 self._get(storage, plane, (int(position) * middle_all + middle.start) * inner_all * item)
 
-    def _get(self, storage: Storage, target: NDArray[np.generic], position: int) -> None:
-        view = memoryview(target.reshape(-1).view(np.uint8))
+    def _get(self, storage: Storage, target: Stored, position: int) -> None:
+        view = target.reshape(-1).view(np.uint8).data
         try:
             got = storage.read_into(view, self.offset + position)
         except OSError as error:
@@ -238,7 +233,7 @@ class RawSource:
                 "The file was cut short; copy or download it again.",
             )
 
-    def _convert(self, stored: NDArray[np.generic], out: Float32, bands: BandIndex, band_axis: int) -> None:
+    def _convert(self, stored: Stored, out: Float32, bands: BandIndex, band_axis: int) -> None:
         self.calibration.apply(stored, out, bands, band_axis)
 
 
@@ -276,4 +271,4 @@ def _shares(count: int, parts: int) -> list[slice]:
     """``count`` items in up to ``parts`` even slices."""
     parts = max(1, min(parts, count))
     edges = [count * part // parts for part in range(parts + 1)]
-    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -33,7 +34,7 @@ class _Group:
 
 
 def read_pixels(scene: xr.DataArray, rows: ArrayLike, cols: ArrayLike) -> Float32:
-    """The spectra at row and column numbers, (n, bands) float32 in the order given, NaN where there is no data.
+    """The spectra at row and column numbers, (n, bands) float32 in the order given, NaN without data.
 
     Raises:
         ParameterError: a pixel lies outside the scene.
@@ -76,7 +77,7 @@ def sample_pixels(scene: xr.DataArray, n: int, seed: int = 0) -> Float32:
 
     Lines are drawn first, one at random from each of at least 64 even strips of the scene, and pixels from
     these, so that only part of the file is read; more lines follow while pixels are missing. A pixel counts
-    as valid when every good band has a value, bands that are empty in the whole sample excepted (these stay NaN).
+    as valid when every good band has a value; bands empty in the whole sample do not count and stay NaN.
 
     Raises:
         SceneError: the scene cannot be read.
@@ -115,7 +116,7 @@ def _draw(
         return values_of(scene.isel(y=rows))
 
     for data in ahead(read, batches):
-        some = np.isfinite(data[good]).any(axis=0)
+        some = np.asarray(np.isfinite(data[good]).any(axis=0))
         for line, valid in zip(data.transpose(1, 2, 0), some, strict=True):
             columns = np.flatnonzero(valid)
             yield line[generator.permutation(columns)[:per_line]]
@@ -125,10 +126,7 @@ def _spread_lines(height: int, generator: np.random.Generator) -> Index:
     """All row numbers in an order whose every start is spread over the scene."""
     strips = min(SAMPLED_LINES, height)
     edges = np.arange(strips + 1) * height // strips
-    shuffled = [
-        generator.permutation(np.arange(start, stop))
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    shuffled = [generator.permutation(np.arange(start, stop)) for start, stop in pairwise(edges)]
     longest = max(map(len, shuffled))
     rounds = [[strip[turn] for strip in shuffled if turn < len(strip)] for turn in range(longest)]
     return np.array([row for turn in rounds for row in turn], dtype=np.intp)
@@ -171,7 +169,7 @@ def _groups(scene: xr.DataArray, row: Index, col: Index, radius: int) -> Iterato
 def _stretch(index: Index, radius: int, length: int) -> slice:
     """The positions that windows around ``index`` need, mirrored ones included."""
     first, last = int(index.min()) - radius, int(index.max()) + radius
-    if 0 <= first and last < length:
+    if first >= 0 and last < length:
         return slice(first, last + 1)
     needed = mirrored(np.arange(first, last + 1), length)
     return slice(int(needed.min()), int(needed.max()) + 1)

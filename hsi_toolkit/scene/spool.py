@@ -67,10 +67,11 @@ class SpooledFile:
         free = shutil.disk_usage(folder).free
         if free < self._length:
             raise SceneError(
-                f"Decompressing {self.path} needs {self._length / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB.",
+                f"Decompressing {self.path} needs {self._length / 1e9:.1f} GB in {folder}, "
+                f"which has {free / 1e9:.1f} GB.",
                 "Free some space, or set TMPDIR to another disk.",
             )
-        spool: IO[bytes] = tempfile.TemporaryFile(prefix="hsi-")
+        spool: IO[bytes] = tempfile.TemporaryFile(prefix="hsi-")  # noqa: SIM115  kept as long as the scene
         try:
             with self._stream.open_stream() as stream:
                 self._copy(stream, spool)
@@ -102,7 +103,7 @@ class SpooledFile:
 
 
 def check_expansion(path: Path, length: int) -> None:
-    """Refuse a decompressed ``length`` that the compressed file at ``path`` cannot hold. Raises SceneError."""
+    """Refuse a decompressed ``length`` beyond what the file at ``path`` can hold. Raises SceneError."""
     stored = os.path.getsize(path)
     if length > stored * MAX_DEFLATE_RATIO:
         raise SceneError(

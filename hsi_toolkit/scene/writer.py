@@ -1,10 +1,12 @@
 """Writing rasters window by window: tiled, compressed GeoTIFF, whole or not at all."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import rasterio
@@ -15,7 +17,8 @@ from rasterio.windows import Window
 
 from hsi_toolkit.errors import OutputError
 from hsi_toolkit.files import atomic_path, check_output
-from hsi_toolkit.scene.class_map import CLASSES_TAG, ClassEntry, legend_json, write_sidecars
+from hsi_toolkit.scene.class_map import CLASSES_TAG, ClassEntry, legend_json, sidecar_texts
+from hsi_toolkit.scene.strips import Data, Strips
 
 STRIP_BYTES = 64 << 20
 """A row of tiles is gathered in memory before it is compressed; tiles get lower until it is this small."""
@@ -24,16 +27,14 @@ TILE = 256
 SMALLEST_TILE = 16
 """GeoTIFF's tile sides are multiples of this."""
 
-OPEN_STRIPS = 4
-"""Unfinished rows of tiles that are kept; beyond that the oldest is written as it is and completed later."""
+DEPENDENT_SUFFIXES = (".aux.xml", ".ovr", ".msk")
+"""What GDAL derives from a raster and keeps beside it: wrong as soon as the raster is another one."""
 
 
 class RasterWriter:
     """A GeoTIFF that is filled by windows and appears under its name when the ``with`` block ends well.
 
-    >>> with RasterWriter("map.tif", like=scene, count=1, dtype="uint8", nodata=0) as raster:  # doctest: +SKIP
-    ...     for block in iter_blocks(scene):
-    ...         raster.write(classify(block.data), block.y0)
+    On any error, cancellation included, what stood there before stays as it was.
 
     Args:
         path: the file to write.
@@ -42,9 +43,10 @@ class RasterWriter:
         dtype: their type.
         nodata: the number for "no data"; floating-point rasters use NaN unless told otherwise.
         descriptions: a name for each band.
-        wavelengths, fwhm: (count,) nanometres; stored so that GDAL, QGIS, EnMAP-Box and ``open_scene`` find them.
+        wavelengths, fwhm: (count,) nanometres; stored where GDAL, QGIS, EnMAP-Box and ``open_scene`` look.
         good: (count,) bool, stored as EnMAP-Box's ``bbl``.
-        classes: the legend of a class map; adds colour table and names, also in ``.aux.xml`` and ``.qml`` beside it.
+        classes: the legend of a class map; adds colour table and names, and ``.aux.xml`` and ``.qml`` beside
+            it, because GeoTIFF has no place of its own for names that GDAL and QGIS would show.
         scale, offset: physical value = stored * scale + offset.
         tags: further metadata of the file, for instance ``{"TIFFTAG_SOFTWARE": "..."}``.
         acquired: time of acquisition, ISO 8601.
@@ -79,41 +81,34 @@ class RasterWriter:
         source = like.attrs.get("source")
         if source and self.path.exists() and Path(source).exists() and self.path.samefile(source):
             raise OutputError(f"The output {self.path} is the scene that is read.", "Choose another name.")
-        self.height, self.width = like.sizes["y"], like.sizes["x"]
-        self.count = count
-        self.dtype = np.dtype(dtype)
+        self.count, self.height, self.width = count, like.sizes["y"], like.sizes["x"]
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.nodata = float("nan") if nodata is None and self.dtype.kind == "f" else nodata
+        self._fill = 0.0 if self.nodata is None else self.nodata
         self._overwrite = overwrite
-        self._classes = list(classes) if classes is not None else None
-        self._profile = self._creation_options(like, compress)
-        self._strips = _Strips(
-            count, self.height, self.width, self._profile["blockysize"], self.dtype, self._fill()
-        )
-        bands = _band_metadata(count, wavelengths, fwhm, good)
-        self._describe = (
-            list(descriptions) if descriptions else None,
-            bands,
-            dict(tags or {}),
-            acquired,
-            scale,
-            offset,
-        )
+        self._classes = list(classes or ())
+        self._bands = _band_tags(count, descriptions, wavelengths, fwhm, good)
+        self._tags, self._acquired = dict(tags or {}), acquired
+        self._scale, self._offset = scale, offset
+        tile_height = _tile_height(count * self.width * self.dtype.itemsize)
+        self._profile = self._creation_options(like, compress, tile_height)
+        self._strips = Strips((count, self.height, self.width), tile_height, self.dtype, self._fill)
         self._stack = ExitStack()
         self._dataset: rasterio.io.DatasetWriter | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._sidecars = {
-                suffix: (stack.enter_context(atomic_path(_beside(self.path, suffix))), text)
-                for suffix, text in (
-                    write_sidecars(self.path, self._classes) if self._classes else {}
+            self._sidecars = [
+                (sidecar, stack.enter_context(atomic_path(sidecar)), text)
+                for sidecar, text in (
+                    sidecar_texts(self.path, self._classes) if self._classes else {}
                 ).items()
-            }
+            ]
             temporary = stack.enter_context(atomic_path(self.path, overwrite=self._overwrite))
             try:
                 self._dataset = rasterio.open(temporary, "w", **self._profile)
                 stack.callback(self._close)
-                self._write_metadata()
+                self._write_metadata(self._dataset)
             except (RasterioError, OSError) as error:
                 raise self._failure(error) from error
             self._stack = stack.pop_all()
@@ -128,41 +123,42 @@ class RasterWriter:
         if kind is not None:
             self._stack.__exit__(kind, error, trace)
             return
+        written = {sidecar for sidecar, _, _ in self._sidecars}
         with self._stack:
-            for strip, y0 in self._strips.rest():
-                self._put(strip, y0, 0)
+            for window in self._strips.rest():
+                self._put(*window)
             self._close()
-            for temporary, text in self._sidecars.values():
+            for _, temporary, text in self._sidecars:
                 temporary.write_text(text, encoding="utf-8")
+        for suffix in DEPENDENT_SUFFIXES:
+            stale = self.path.with_name(self.path.name + suffix)
+            if stale not in written:
+                stale.unlink(missing_ok=True)
 
     def write(self, data: ArrayLike, y0: int, x0: int = 0) -> None:
-        """Write a window at row ``y0``, column ``x0``.
+        """Write a window at row ``y0``, column ``x0``; each pixel once, at best in whole lines.
 
         Args:
-            data: (count, rows, columns), or (rows, columns) for a single band. NaN becomes nodata; values for
-                whole-number types are rounded and clipped to what the type holds.
+            data: (count, rows, columns), or (rows, columns) for a single band. NaN becomes nodata; values
+                for whole-number types are rounded and clipped to what the type holds.
 
         Raises:
             OutputError: the window lies outside the raster, or the disk is full.
         """
         values = np.asarray(data)
         values = values[None] if values.ndim == 2 else values
-        _, rows, columns = values.shape
-        inside = 0 <= y0 and y0 + rows <= self.height and 0 <= x0 and x0 + columns <= self.width
-        if values.shape[0] != self.count or not inside:
+        count, rows, columns = values.shape
+        inside = y0 >= 0 and y0 + rows <= self.height and x0 >= 0 and x0 + columns <= self.width
+        if count != self.count or not inside:
             raise OutputError(
-                f"A window of {values.shape} at row {y0}, column {x0} does not fit {self.path}, which has "
-                f"{self.count} bands of {self.height} rows and {self.width} columns.",
+                f"A window of {count} x {rows} x {columns} at row {y0}, column {x0} does not fit {self.path}: "
+                f"it has {self.count} bands of {self.height} rows and {self.width} columns.",
                 "This is a defect: please report it.",
             )
-        for strip, top, left in self._strips.add(self._to_stored(values), y0, x0):
-            self._put(strip, top, left)
+        for window in self._strips.add(self._to_stored(values), y0, x0):
+            self._put(*window)
 
-    def _creation_options(self, like: xr.DataArray, compress: str) -> dict[str, object]:
-        height = TILE
-        row_bytes = self.count * self.width * self.dtype.itemsize
-        while height > SMALLEST_TILE and height * row_bytes > STRIP_BYTES:
-            height //= 2
+    def _creation_options(self, like: xr.DataArray, compress: str, tile_height: int) -> dict[str, object]:
         profile: dict[str, object] = {
             "driver": "GTiff",
             "height": self.height,
@@ -172,7 +168,8 @@ class RasterWriter:
             "nodata": self.nodata,
             "tiled": True,
             "blockxsize": TILE,
-            "blockysize": height,
+            "blockysize": tile_height,
+            # A map is drawn band by band: from interleaved pixels that means decoding all of them each time.
             "interleave": "band",
             "compress": compress,
             "predictor": 3 if self.dtype.kind == "f" else 2,
@@ -188,23 +185,23 @@ class RasterWriter:
             profile["transform"] = transform
         return profile
 
-    def _fill(self) -> float:
-        return 0 if self.nodata is None else self.nodata
-
-    def _to_stored(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
-        if values.dtype == self.dtype:
-            if self.dtype.kind == "f" and self.nodata is not None and not np.isnan(self.nodata):
-                return np.where(np.isnan(values), self.dtype.type(self.nodata), values)
-            return values
+    def _to_stored(self, values: NDArray[np.generic]) -> Data:
         if self.dtype.kind == "f":
-            return self._to_stored(values.astype(self.dtype))
-        limits = np.iinfo(self.dtype)
+            stored: Data = values.astype(self.dtype, copy=False)
+            return (
+                stored
+                if np.isnan(self._fill)
+                else np.where(np.isnan(stored), self.dtype.type(self._fill), stored)
+            )
+        if values.dtype == self.dtype:
+            return np.asarray(values, self.dtype)
+        limits = np.iinfo(self.dtype.name)
         if values.dtype.kind == "f":
-            missing = np.isnan(values)
-            values = np.rint(np.where(missing, self._fill(), values))
-        return np.clip(values, limits.min, limits.max).astype(self.dtype)
+            values = np.rint(np.where(np.isnan(values), self._fill, values))
+        clipped: Data = np.clip(values, limits.min, limits.max).astype(self.dtype)
+        return clipped
 
-    def _put(self, data: NDArray[np.generic], y0: int, x0: int) -> None:
+    def _put(self, data: Data, y0: int, x0: int) -> None:
         if self._dataset is None:
             raise OutputError(f"{self.path} is not open for writing.", "Write inside the 'with' block.")
         try:
@@ -223,122 +220,71 @@ class RasterWriter:
     def _failure(self, error: Exception) -> OutputError:
         return OutputError(f"Writing {self.path} failed: {error}.", "Check the free space and permissions.")
 
-    def _write_metadata(self) -> None:
-        dataset = self._dataset
-        if dataset is None:
-            return
-        descriptions, bands, tags, acquired, scale, offset = self._describe
-        if tags:
-            dataset.update_tags(**tags)
-        if acquired:
-            dataset.update_tags(ns="IMAGERY", ACQUISITIONDATETIME=acquired)
-        for number, (plain, imagery, name) in enumerate(bands, start=1):
-            if plain:
-                dataset.update_tags(number, **plain)
-            if imagery:
-                dataset.update_tags(number, ns="IMAGERY", **imagery)
-            text = descriptions[number - 1] if descriptions else name
-            if text:
-                dataset.set_band_description(number, text)
-        if scale is not None:
-            dataset.scales = (scale,) * self.count
-        if offset is not None:
-            dataset.offsets = (offset,) * self.count
-        if self._classes is not None:
+    def _write_metadata(self, dataset: "rasterio.io.DatasetWriter") -> None:
+        dataset.update_tags(**self._tags)
+        if self._acquired:
+            dataset.update_tags(ns="IMAGERY", ACQUISITIONDATETIME=self._acquired)
+        for number, band in enumerate(self._bands, start=1):
+            if band.plain:
+                dataset.update_tags(number, **band.plain)
+            if band.imagery:
+                dataset.update_tags(number, ns="IMAGERY", **band.imagery)
+            if band.description:
+                dataset.set_band_description(number, band.description)
+        if self._scale is not None:
+            dataset.scales = (self._scale,) * self.count
+        if self._offset is not None:
+            dataset.offsets = (self._offset,) * self.count
+        if self._classes:
             dataset.update_tags(1, **{CLASSES_TAG: legend_json(self._classes)})
             if self.dtype == np.uint8 and self.count == 1:
                 dataset.write_colormap(1, {entry.value: (*entry.colour, 255) for entry in self._classes})
 
 
-class _Strips:
-    """Rows of tiles being filled. A tile compressed twice would leave its first copy in the file as waste."""
+@dataclass
+class _BandTags:
+    """What names a band: plain tags (EnMAP-Box), those of the IMAGERY domain (GDAL 3.10), the description."""
 
-    def __init__(
-        self,
-        count: int,
-        height: int,
-        width: int,
-        tile_height: object,
-        dtype: np.dtype[np.generic],
-        fill: float,
-    ) -> None:
-        self._count, self._height, self._width = count, height, width
-        self._tile = int(str(tile_height))
-        self._dtype, self._fill = dtype, fill
-        self._open: dict[int, tuple[NDArray[np.generic], int]] = {}
-        self._written: set[int] = set()
-
-    def add(
-        self, values: NDArray[np.generic], y0: int, x0: int
-    ) -> list[tuple[NDArray[np.generic], int, int]]:
-        """Take a window in; what is ready for the file, as (data, row, column)."""
-        ready: list[tuple[NDArray[np.generic], int, int]] = []
-        y1 = y0 + values.shape[1]
-        for number in range(y0 // self._tile, (y1 - 1) // self._tile + 1):
-            top, bottom = max(y0, number * self._tile), min(y1, (number + 1) * self._tile)
-            part = values[:, top - y0 : bottom - y0]
-            if number in self._written:
-                ready.append((part, top, x0))
-                continue
-            strip, missing = self._open.pop(number, None) or self._new(number)
-            strip[:, top - number * self._tile : bottom - number * self._tile, x0 : x0 + values.shape[2]] = (
-                part
-            )
-            missing -= (bottom - top) * values.shape[2]
-            if missing > 0:
-                self._open[number] = strip, missing
-            else:
-                ready.append(self._finish(number, strip))
-        while len(self._open) > OPEN_STRIPS:
-            number = next(iter(self._open))
-            ready.append(self._finish(number, self._open.pop(number)[0]))
-        return ready
-
-    def rest(self) -> list[tuple[NDArray[np.generic], int]]:
-        """The rows of tiles that were never completed, as (data, row)."""
-        return [(strip, number * self._tile) for number, (strip, _) in sorted(self._open.items())]
-
-    def _new(self, number: int) -> tuple[NDArray[np.generic], int]:
-        rows = min(self._tile, self._height - number * self._tile)
-        return np.full((self._count, rows, self._width), self._fill, self._dtype), rows * self._width
-
-    def _finish(self, number: int, strip: NDArray[np.generic]) -> tuple[NDArray[np.generic], int, int]:
-        self._written.add(number)
-        return strip, number * self._tile, 0
+    description: str | None
+    plain: dict[str, str] = field(default_factory=dict)
+    imagery: dict[str, str] = field(default_factory=dict)
 
 
-_BandTags = tuple[dict[str, str], dict[str, str], str | None]
-
-
-def _band_metadata(
-    count: int, wavelengths: ArrayLike | None, fwhm: ArrayLike | None, good: ArrayLike | None
+def _band_tags(
+    count: int,
+    descriptions: Sequence[str] | None,
+    wavelengths: ArrayLike | None,
+    fwhm: ArrayLike | None,
+    good: ArrayLike | None,
 ) -> list[_BandTags]:
-    """Per band the plain tags (EnMAP-Box), the IMAGERY tags (GDAL 3.10) and the description that name it."""
-    columns = []
-    for name, values in (("wavelengths", wavelengths), ("fwhm", fwhm), ("good", good)):
-        column = None if values is None else np.asarray(values, dtype=np.float64).reshape(-1)
-        if column is not None and len(column) != count:
-            raise OutputError(f"There are {len(column)} {name} for {count} bands.", "Give one for each band.")
-        columns.append(column)
-    centres, widths, flags = columns
-    bands: list[_BandTags] = []
-    for index in range(count):
-        plain: dict[str, str] = {}
-        imagery: dict[str, str] = {}
-        name = None
-        if centres is not None:
-            plain |= {"wavelength": f"{centres[index]:.10g}", "wavelength_units": "Nanometers"}
-            imagery["CENTRAL_WAVELENGTH_UM"] = f"{centres[index] / 1000:.10g}"
-            name = f"{centres[index]:.2f} nm"
-        if widths is not None:
-            plain["fwhm"] = f"{widths[index]:.10g}"
-            imagery["FWHM_UM"] = f"{widths[index] / 1000:.10g}"
-        if flags is not None:
-            plain["bbl"] = str(int(flags[index]))
-        bands.append((plain, imagery, name))
+    for name, values in (
+        ("names", descriptions),
+        ("wavelengths", wavelengths),
+        ("widths", fwhm),
+        ("flags", good),
+    ):
+        if values is not None and np.size(values) != count:
+            raise OutputError(
+                f"There are {np.size(values)} {name} for {count} bands.", "Give one for each band."
+            )
+    bands = [_BandTags(text) for text in descriptions or itertools.repeat(None, count)]
+    if wavelengths is not None:
+        for band, centre in zip(bands, np.asarray(wavelengths, np.float64), strict=True):
+            band.plain |= {"wavelength": f"{centre:.10g}", "wavelength_units": "Nanometers"}
+            band.imagery["CENTRAL_WAVELENGTH_UM"] = f"{centre / 1000:.10g}"
+            band.description = band.description or f"{centre:.2f} nm"
+    if fwhm is not None:
+        for band, width in zip(bands, np.asarray(fwhm, np.float64), strict=True):
+            band.plain["fwhm"] = f"{width:.10g}"
+            band.imagery["FWHM_UM"] = f"{width / 1000:.10g}"
+    if good is not None:
+        for band, flag in zip(bands, np.asarray(good, bool), strict=True):
+            band.plain["bbl"] = str(int(flag))
     return bands
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    """The name of a file beside ``path``: its stem with ``suffix``."""
-    return path.with_name(path.stem + suffix)
+def _tile_height(line_bytes: int) -> int:
+    height = TILE
+    while height > SMALLEST_TILE and height * line_bytes > STRIP_BYTES:
+        height //= 2
+    return height

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ LAYOUTS = ("yxb", "byx", "ybx", "xyb", "bxy", "xby")
 """Orders of the axes: y rows, x columns, b bands."""
 
 CLEARLY_LARGER = 2
-"""The largest array is taken for the cube without asking when it has this many times the numbers of the next."""
+"""The largest array is the cube without asking when it has this many times the numbers of the next."""
 
 USUAL_NAMES = ("data", "cube", "img", "image", "hsi", "x", "y", "ori_data")
 
@@ -30,7 +31,7 @@ class Array:
 
     name: str
     shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
+    dtype: np.dtype[Any]
 
     @property
     def size(self) -> int:
@@ -63,9 +64,9 @@ def choose(
 ) -> Array:
     """The array that is the cube.
 
-    Without a ``name`` it is the only array with three axes, else the one clearly larger than the others, else the
-    only one with a usual name. A table of bands x pixels counts as a cube when the file states a ``grid`` (rows,
-    columns) of as many pixels.
+    Without a ``name`` it is the only array with three axes, else the one clearly larger than the others,
+    else the only one with a usual name. A table of bands x pixels counts as a cube when the file states a
+    ``grid`` (rows, columns) of as many pixels.
 
     Raises:
         SceneError: there is none, several could be it, or the named one is missing or of another kind.

@@ -49,33 +49,10 @@ DATA_SUFFIXES = (
 )
 """Endings of data files in the order in which they are tried after the header's own name without ``.hdr``."""
 
-SIDECAR_SUFFIXES = (
-    ".hdr",
-    ".xml",
-    ".txt",
-    ".csv",
-    ".json",
-    ".qml",
-    ".prj",
-    ".properties",
-    ".enp",
-    ".ovr",
-    ".sta",
-)
-SIDECAR_SUFFIXES += (
-    ".png",
-    ".jpg",
-    ".tif",
-    ".tiff",
-    ".pdf",
-    ".dbf",
-    ".shp",
-    ".shx",
-    ".md",
-    ".html",
-    ".kml",
-    ".zip",
-)
+SIDECAR_SUFFIXES = (".hdr", ".xml", ".txt", ".csv", ".json", ".qml", ".prj", ".properties", ".enp", ".ovr")
+IMAGE_SUFFIXES = (".png", ".jpg", ".tif", ".tiff", ".pdf")
+"""Endings that are never those of a data file."""
+
 OTHER_FORMATS = (
     b"II*\0",
     b"MM\0*",
@@ -112,7 +89,7 @@ def sniff(path: Path) -> bool:
     return not start.startswith(OTHER_FORMATS) and path.is_file() and _header_beside(path) is not None
 
 
-def open(path: Path, variable: str | None) -> xr.DataArray:  # noqa: A001  the name every reader offers
+def open(path: Path, variable: str | None) -> xr.DataArray:
     """Open an ENVI image by its header or its data file. Raises SceneError."""
     header_path = path if is_envi_header(first_bytes(path)) else _header_beside(path)
     if header_path is None:
@@ -166,7 +143,7 @@ def _header_beside(data: Path) -> Path | None:
 
 
 def _data_beside(header: Path) -> Path:
-    """The data file of a header: its name without ``.hdr``, with a usual ending, or the only other candidate."""
+    """The data file of a header: its name with a usual ending for ``.hdr``, or the only other candidate."""
     stem = header.name[: -len(header.suffix)] if header.suffix else header.name
     others = [entry for entry in header.parent.iterdir() if entry != header and entry.is_file()]
     by_name = {entry.name.lower(): entry for entry in others}
@@ -178,7 +155,8 @@ def _data_beside(header: Path) -> Path:
     candidates = [
         entry
         for entry in others
-        if entry.stem.lower() == stem.lower() and entry.suffix.lower() not in SIDECAR_SUFFIXES
+        if entry.stem.lower() == stem.lower()
+        and entry.suffix.lower() not in SIDECAR_SUFFIXES + IMAGE_SUFFIXES
     ]
     if len(candidates) == 1:
         return candidates[0]
@@ -213,8 +191,8 @@ def _gains(
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, Quantity]:
     """Scale, offset and the quantity they lead to.
 
-    Gains to reflectance come first, then the scale factor (a divisor), then the general gains, which ENVI defines
-    as leading to radiance unless they are the 1e-4 of scaled reflectance.
+    Gains to reflectance come first, then the scale factor (a divisor), then the general gains, which ENVI
+    defines as leading to radiance; the 1e-4 of scaled reflectance is taken for what it is.
     """
     bands = layout.shape[0]
     for prefix in ("data reflectance", "data"):
@@ -237,9 +215,10 @@ def _gains(
         header.entries.get(key, "") for key in ("description", "data units", "z plot titles")
     ).lower()
     if layout.dtype.kind == "f":
-        for quantity in ("reflectance", "radiance"):
+        stated: tuple[Quantity, Quantity] = ("reflectance", "radiance")
+        for quantity in stated:
             if quantity in words:
-                return None, None, cast(Quantity, quantity)
+                return None, None, quantity
     return None, None, "dn"
 
 

@@ -83,7 +83,7 @@ class EnviHeader:
         return found
 
     def numbers(self, key: str, count: int) -> NDArray[np.float64] | None:
-        """A list of ``count`` numbers, (count,) float64; text after a number is dropped. Raises SceneError."""
+        """A list of ``count`` numbers, (count,) float64, without the text after them. Raises SceneError."""
         value = self.entries.get(key)
         if value is None or not (entries := split_list(value)):
             return None
@@ -109,7 +109,7 @@ class Layout:
 
     shape: tuple[int, int, int]
     offset: int
-    dtype: np.dtype[np.generic]
+    dtype: np.dtype[np.number]
     order: str
 
     @property
@@ -155,7 +155,7 @@ def read_layout(header: EnviHeader) -> Layout:
     if data_type not in DATA_TYPES:
         known = ", ".join(map(str, DATA_TYPES))
         raise header.wrong("data type", str(data_type), f"one of {known}")
-    dtype = np.dtype(DATA_TYPES[data_type])
+    dtype: np.dtype[np.number] = np.dtype(DATA_TYPES[data_type])
     byte_order = header.integer("byte order", 0)
     if byte_order not in (0, 1):
         raise header.wrong("byte order", str(byte_order), "0 (little endian) or 1 (big endian)")
@@ -167,14 +167,14 @@ def read_layout(header: EnviHeader) -> Layout:
             raise SceneError(
                 f"{header.path} states {key}, which are not supported.", "Export without padding."
             )
-    return Layout(shape, offset, dtype.newbyteorder("<>"[byte_order]), INTERLEAVES[interleave])
+    return Layout(shape, offset, dtype.newbyteorder("<" if byte_order == 0 else ">"), INTERLEAVES[interleave])
 
 
 def read_transform(header: EnviHeader) -> Affine | None:
     """The transform of ``map info`` (pixel edges), rotated if it says so; None when there is no map info.
 
-    Reference pixel (1, 1) is the outer corner of the first pixel, (1.5, 1.5) its centre. Rotation is in degrees
-    counter-clockwise; like GDAL, the reference pixel's distance from the corner is not rotated with it.
+    Reference pixel (1, 1) is the outer corner of the first pixel, (1.5, 1.5) its centre. Rotation is in
+    degrees counter-clockwise; as in GDAL, the reference pixel's distance from the corner is not rotated.
     """
     fields = split_list(header.entries.get("map info", ""))
     if not fields:

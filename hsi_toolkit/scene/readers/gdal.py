@@ -37,14 +37,14 @@ DRIVERS = (
     "PCRaster",
     "AAIGrid",
 )
-"""Drivers whose files hold their own pixels. VRT, which can name any file of the machine, is none of them, nor
-are those that fetch from the network or unpack archives."""
+"""Drivers whose files hold their own pixels. VRT, which can name any file of the machine, is none of them,
+nor are those that fetch from the network or unpack archives."""
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 CACHE_BYTES = (64 << 20, 1 << 30)
-"""GDAL's block cache is set to one row of the file's tiles within these bounds (the upper one at least; an eighth
-of the machine's memory where that is more), because lines of a tile that was dropped cost decoding it again."""
+"""Bounds of GDAL's block cache, which is set to one row of the file's tiles: lines of a tile that was dropped
+cost decoding it again. The upper bound is an eighth of the machine's memory where that is more."""
 
 
 class Dataset:

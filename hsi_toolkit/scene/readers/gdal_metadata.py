@@ -1,9 +1,9 @@
 """What GDAL's metadata say about the bands: the many places and spellings in use.
 
 Places, in the order in which they are believed: the IMAGERY domain of each band (GDAL 3.10), the tags of each
-band (EnMAP-Box, FORCE, Wyvern), lists of the whole file (ENVI domain and others), a STAC item beside the file,
-the bands' descriptions. A list whose length is not the number of bands was copied from another file and does
-not count.
+band (EnMAP-Box, FORCE, Wyvern), lists of the whole file (ENVI domain and others), a STAC item beside the
+file, the bands' descriptions. A list whose length is not the number of bands was copied from another file
+and does not count.
 """
 
 import json

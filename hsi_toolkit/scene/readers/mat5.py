@@ -1,13 +1,13 @@
 """The table of contents of MATLAB 5 to 7.2 files, read without loading or trusting any of their arrays.
 
-Layout: "MAT-File Format", The MathWorks. Only what tells arrays apart is parsed here; SciPy loads the numbers.
+Layout: "MAT-File Format", The MathWorks. Only what tells arrays apart is parsed; SciPy loads the numbers.
 """
 
 import struct
 import zlib
 from math import prod
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ HEAD_BYTES = 1024
 
 COMPRESSED, MATRIX = 15, 14
 COMPLEX = 0x0800
-CLASSES = {
+CLASSES: dict[int, np.dtype[Any]] = {
     6: np.dtype("f8"),
     7: np.dtype("f4"),
     8: np.dtype("i1"),
@@ -33,7 +33,7 @@ CLASSES = {
     14: np.dtype("i8"),
     15: np.dtype("u8"),
 }
-OTHER = np.dtype(object)
+OTHER: np.dtype[Any] = np.dtype(object)
 """Cells, structures, text, sparse matrices."""
 
 
@@ -77,7 +77,7 @@ def _read_head(file: IO[bytes], kind: int, length: int, order: str) -> Array:
     name, _ = _element(rest, order)
     word = struct.unpack(f"{order}I", flags[:4])[0]
     shape = struct.unpack(f"{order}{len(dimensions) // 4}i", dimensions)
-    dtype = CLASSES.get(word & 0xFF, OTHER)
+    dtype: np.dtype[Any] = CLASSES.get(word & 0xFF, OTHER)
     if dtype != OTHER and word & COMPLEX:
         dtype = np.dtype(complex)
     if min(shape, default=0) < 0 or prod(shape) < 0:

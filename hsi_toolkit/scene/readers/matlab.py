@@ -33,7 +33,7 @@ PIXELS_BY_COLUMN = "bxy"
 
 
 class Mat5Source:
-    """An array of a MATLAB 5 to 7.2 file, loaded whole on first use: the format has no windows, and 2 GB at most."""
+    """An array of a MATLAB 5 to 7.2 file, loaded whole on first use: it has 2 GB at most and no windows."""
 
     def __init__(self, path: Path, name: str, stored_shape: tuple[int, int, int], order: str) -> None:
         self.path, self.name, self.order = path, name, order
@@ -66,9 +66,9 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
     """Open the cube of a MATLAB file; values as stored, because their scale is not. Raises SceneError.
 
     The cube is the array named by ``variable``, or found as ``choosing.choose`` says. Its last axis (MATLAB's
-    rows x columns x bands) is the bands, unless a vector of wavelengths in the file matches another one alone or
-    ``variable`` states the order (``"data:byx"``). A matrix of bands x pixels is unfolded, pixels column by column,
-    when scalars in the file state rows and columns.
+    rows x columns x bands) is the bands, unless a vector of wavelengths in the file matches another one alone
+    or ``variable`` states the order (``"data:byx"``). A matrix of bands x pixels is unfolded, pixels column
+    by column, when scalars in the file state rows and columns.
     """
     start = first_bytes(path)
     if _is_mat73(start):

@@ -9,6 +9,7 @@ from typing import IO
 import numpy as np
 import xarray as xr
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.scene.contract import check_shape, make_scene
@@ -61,10 +62,10 @@ def sniff(path: Path) -> bool:
 def open(path: Path, variable: str | None) -> xr.DataArray:
     """Open the cube of a NumPy file; values as stored, because their scale is not. Raises SceneError.
 
-    In an ``.npz`` the cube is the array named by ``variable``, or found as ``choosing.choose`` says. The order of
-    the axes is the one ``variable`` states (``":byx"``), else the band axis is the one as long as a vector of
-    wavelengths in the archive, else the one that differs in length from two equal ones if it is the first or last
-    (202 x 128 x 128 has its bands first), else the last.
+    In an ``.npz`` the cube is the array named by ``variable``, or found as ``choosing.choose`` says. The
+    order of the axes is the one ``variable`` states (``":byx"``). Otherwise the band axis is the only one as
+    long as a vector of wavelengths in the archive, else the first if the other two are equal
+    (202 x 128 x 128), else the last.
     """
     name, layout = split_request(variable, path)
     if first_bytes(path, 8).startswith(NPY):
@@ -92,7 +93,7 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
 
 
 def _scene(
-    container: Container, header: _Header, order: str, path: Path, vector: np.ndarray | None
+    container: Container, header: _Header, order: str, path: Path, vector: NDArray[np.float64] | None
 ) -> xr.DataArray:
     sizes = dict(zip(order, header.array.shape, strict=True))
     shape = (sizes["b"], sizes["y"], sizes["x"])
@@ -138,7 +139,7 @@ def _read_archive(path: Path) -> list[_Header]:
                     info.file_size < needed or info.file_size > info.compress_size * MAX_DEFLATE_RATIO
                 ):
                     raise SceneError(
-                        f"'{header.array.name}' in {path} has {info.compress_size} bytes, too few for its size.",
+                        f"'{header.array.name}' in {path} has {info.compress_size} bytes, too few for it.",
                         "The file is damaged; save or copy it again.",
                     )
                 headers.append(header)
@@ -147,7 +148,7 @@ def _read_archive(path: Path) -> list[_Header]:
     return headers
 
 
-def _read_vector(path: Path, array: Array) -> np.ndarray:
+def _read_vector(path: Path, array: Array) -> NDArray[np.float64]:
     if array.size * array.dtype.itemsize > MAX_VECTOR_BYTES:
         raise SceneError(f"'{array.name}' in {path} is too long for wavelengths.", "Rename it.")
     with np.load(path, allow_pickle=False) as archive:
