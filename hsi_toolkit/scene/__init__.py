@@ -1,5 +1,6 @@
 """Scenes: any supported raster as a lazy ``xarray.DataArray``, read in blocks, written in windows."""
 
+from hsi_toolkit.scene import accessor as accessor  # registers .hsi
 from hsi_toolkit.scene.blocks import Block, iter_blocks
 from hsi_toolkit.scene.class_map import ClassEntry, read_class_map, read_legend
 from hsi_toolkit.scene.opening import open_scene

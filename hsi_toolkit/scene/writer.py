@@ -151,8 +151,8 @@ class RasterWriter:
         inside = y0 >= 0 and y0 + rows <= self.height and x0 >= 0 and x0 + columns <= self.width
         if count != self.count or not inside:
             raise OutputError(
-                f"A window of {count} x {rows} x {columns} at row {y0}, column {x0} does not fit {self.path}: "
-                f"it has {self.count} bands of {self.height} rows and {self.width} columns.",
+                f"A window of {count} x {rows} x {columns} at row {y0}, column {x0} does not fit "
+                f"{self.path}: it has {self.count} bands of {self.height} rows and {self.width} columns.",
                 "This is a defect: please report it.",
             )
         for window in self._strips.add(self._to_stored(values), y0, x0):
