@@ -14,6 +14,7 @@ from rasterio.windows import Window
 
 from hsi_toolkit.errors import LabelError
 from hsi_toolkit.progress import Progress
+from hsi_toolkit.scene.class_map import CLASSES_TAG, read_legend
 from hsi_toolkit.training.grid import Grid
 from hsi_toolkit.training.labelled_pixels import Labels, labels_from_pixels
 from hsi_toolkit.training.styles import StyleEntry, parse_xml, raster_style, same_value
@@ -141,6 +142,10 @@ def _legend(path: Path, source: DatasetReader, band: int) -> tuple[dict[int, str
         value = _whole(entry)
         if value is not None:
             names[value], colours[value] = entry.label, entry.colour
+    if band == 1 and CLASSES_TAG in source.tags(1):
+        own = read_legend(path)
+        names |= {entry.value: entry.name for entry in own}
+        colours |= {entry.value: entry.hex_colour for entry in own}
     return {value: name for value, name in names.items() if name}, colours
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from hsi_toolkit.errors import LabelError
-from hsi_toolkit.training.palette import palette
+from hsi_toolkit.scene.class_map import ClassEntry
+from hsi_toolkit.training.palette import palette, rgb
 
 ClassValue = int | str
 
@@ -52,6 +53,13 @@ class Labels:
         """Polygons, points or patches of each class, shape (K,)."""
         _, first = np.unique(self.groups, return_index=True)
         return np.bincount(self.classes[first], minlength=len(self.names))
+
+    def legend(self) -> tuple[ClassEntry, ...]:
+        """The legend of a map of these classes: their own numbers where they are 1 to 255, else 1 to K."""
+        own = [value for value in self.values if isinstance(value, int) and 1 <= value <= MOST_CLASSES]
+        numbers = own if len(own) == len(self.values) else range(1, len(self.values) + 1)
+        each = zip(numbers, self.names, self.colours, strict=True)
+        return tuple(ClassEntry(number, name, rgb(colour)) for number, name, colour in each)
 
     def select(self, pixels: NDArray[np.int64] | NDArray[np.bool_]) -> "Labels":
         """Only these pixels (indices or a mask); classes keep their numbers."""

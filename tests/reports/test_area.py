@@ -128,19 +128,19 @@ def test_an_unsampled_class_of_the_map_is_refused() -> None:
     assert olofsson([[5, 1, 0], [2, 8, 1], [0, 0, 0]], [100, 900, 0], ["a", "b", "c"]).overall.value
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    """Samples of 300 pixels a map class from a known population: 95 % intervals hold the true area."""
+def test_standard_errors_are_those_of_repeated_samples() -> None:
+    """Samples of 300 pixels a map class from a known population."""
     rng = np.random.default_rng(0)
     truth = np.array([[0.08, 0.02], [0.05, 0.85]])
-    sizes = (truth.sum(axis=1) * 100_000).astype(int)
-    inside = 0
-    for _ in range(400):
-        matrix = [rng.multinomial(300, row / row.sum()) for row in truth]
-        share = olofsson(matrix, list(sizes), ["a", "b"]).shares[0]
-        assert share.low is not None
-        assert share.high is not None
-        inside += share.low <= truth[:, 0].sum() <= share.high
-    assert 0.92 < inside / 400 < 0.98
+    found = [
+        olofsson([rng.multinomial(300, row / row.sum()) for row in truth], [10_000, 90_000], ["a", "b"])
+        for _ in range(400)
+    ]
+    for name in ("overall", "producers", "shares"):
+        each = [getattr(one, name) if name == "overall" else getattr(one, name)[0] for one in found]
+        spread = np.std([one.value for one in each])
+        assert np.mean([one.standard_error for one in each]) == pytest.approx(spread, rel=0.1)
+    assert np.mean([one.shares[0].value for one in found]) == pytest.approx(0.13, abs=0.002)
 
 
 def test_pixel_areas_are_hectares_where_there_are_lengths() -> None:

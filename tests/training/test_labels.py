@@ -14,6 +14,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from hsi_toolkit.errors import LabelError
+from hsi_toolkit.scene.class_map import CLASSES_TAG, legend_json
 from hsi_toolkit.training.labels import (
     Grid,
     Labels,
@@ -431,6 +432,21 @@ def test_names_come_from_an_envi_classification(tmp_path: Path) -> None:
     labels = labels_from_raster(tmp_path / "c")
     assert labels.names == ("Roof", "Low vegetation")
     assert labels.colours == ("#e60000", "#98e600")
+
+
+def test_a_map_written_here_keeps_its_legend(tmp_path: Path) -> None:
+    drawn = labels_from_array(patches() % 255, {2: "roof", 7: "tree"}, {2: "#010203", 7: "#a0b0c0"})
+    path = write_raster(tmp_path / "c.tif", patches() % 255)
+    with rasterio.open(path, "r+") as out:
+        out.update_tags(1, **{CLASSES_TAG: legend_json(drawn.legend())})
+    labels = labels_from_raster(path)
+    assert (labels.names, labels.colours) == (drawn.names, drawn.colours)
+
+
+def test_the_legend_keeps_numbers_that_a_map_can_hold() -> None:
+    assert [e.value for e in labels_from_array(np.array([[4, 9]])).legend()] == [4, 9]
+    assert [e.value for e in labels_from_array(np.array([[4, 900]])).legend()] == [1, 2]
+    assert labels_from_array(np.array([[4]]), None, {4: "#0a0b0c"}).legend()[0].colour == (10, 11, 12)
 
 
 def test_an_array_gives_the_labels_of_its_numbers() -> None:
