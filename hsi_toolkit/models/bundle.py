@@ -47,7 +47,7 @@ class ModelBundle:
     """A model: what it says about itself, and its tensors by name.
 
     The part of a name before the first dot says what a tensor belongs to: ``network.*`` are the network's
-    parameters under their own names, ``features.*`` what the preprocessing learned.
+    parameters under their own names, the other parts are the architecture's (docs/models.md).
     """
 
     metadata: ModelMetadata
@@ -103,7 +103,7 @@ class ModelBundle:
                 raise OSError(5, str(error)) from error
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors of that part, ``"network"`` or ``"features"``, under their names within it."""
+        """The tensors of that part, for instance ``"network"``, under their names within it."""
         prefix = f"{name}."
         return {
             key.removeprefix(prefix): tensor for key, tensor in self.tensors.items() if key.startswith(prefix)
@@ -119,7 +119,7 @@ class ModelBundle:
 
 
 def parts(**groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a bundle from those of its parts: ``parts(network=state_dict, features=...)``."""
+    """The tensors of a bundle from those of its parts: ``parts(network=state_dict, spectral=...)``."""
     return {f"{part}.{name}": tensor for part, group in groups.items() for name, tensor in group.items()}
 
 

@@ -3,10 +3,10 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from hsi_toolkit import __version__
 from hsi_toolkit.scene.class_map import ClassEntry
 from hsi_toolkit.spectral.resample import SensorBands
 
-Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+Json: TypeAlias = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Preprocessing:
     Attributes:
         bands: the bands it was fitted on.
         features: class name of the transform ("GroupwisePCA", "MultiScalePCA"), None for plain spectra. What
-            it learned is in the tensors ``features.*``.
+            it learned is among the tensors.
         config: its parameters.
         quantity: "reflectance", "radiance" or "dn", what the scene held.
         sensor: the scene's sensor, None when unknown.
@@ -194,9 +194,9 @@ def plain_json(value: object) -> Json:
 
 
 def _spoken(answer: Json) -> str:
-    if isinstance(answer, Mapping):
+    if isinstance(answer, dict):
         return ", ".join(f"{key} {_spoken(item)}" for key, item in answer.items())
-    if isinstance(answer, Sequence) and not isinstance(answer, str):
+    if isinstance(answer, list):
         return ", ".join(_spoken(item) for item in answer)
     return f"{answer:.4g}" if isinstance(answer, float) else "unknown" if answer is None else str(answer)
 

@@ -50,7 +50,7 @@ def bundle(metadata):
     weight = torch.arange(6, dtype=torch.float32).reshape(2, 3)
     return ModelBundle(
         metadata,
-        parts(network={"head.weight": weight}, features={"mean": torch.ones(5, dtype=torch.float64)}),
+        parts(network={"head.weight": weight}, spectral={"mean": torch.ones(5, dtype=torch.float64)}),
     )
 
 
@@ -103,7 +103,7 @@ class TestRoundTrip:
     def test_parts_come_back_under_their_own_names(self, saved):
         loaded = ModelBundle.load(saved)
         assert list(loaded.part("network")) == ["head.weight"]
-        assert list(loaded.part("features")) == ["mean"]
+        assert list(loaded.part("spectral")) == ["mean"]
 
     def test_without_preprocessing_and_classes(self, tmp_path):
         plain = ModelMetadata("Base", "pretrained", Architecture("hsimae"))
