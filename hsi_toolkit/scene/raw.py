@@ -99,15 +99,62 @@ class Container(Protocol):
 
 @dataclass(frozen=True)
 class _Axis:
-    """What of one axis of the file is wanted: the positions to keep of a stretch to read."""
+    """What of one axis of the file is wanted: a stretch to read and what to keep of it."""
 
     start: int
     stop: int
-    keep: slice | NDArray[np.intp]
+    keep: BandIndex
 
     @property
     def length(self) -> int:
+        """Positions to read."""
         return self.stop - self.start
+
+    @property
+    def count(self) -> int:
+        """Positions to keep."""
+        return self.length if isinstance(self.keep, slice) else len(self.keep)
+
+    @property
+    def in_file(self) -> BandIndex:
+        """The positions to keep, counted from the start of the file's axis."""
+        return slice(self.start, self.stop) if isinstance(self.keep, slice) else self.keep + self.start
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the wanted part of one plane (the two faster axes of the file) is read."""
+
+    middle_all: int
+    inner_all: int
+    middle: _Axis
+    inner_first: int
+    inner_length: int
+    inner_keep: BandIndex
+    itemsize: int
+
+    @property
+    def plane_bytes(self) -> int:
+        """Bytes read of a plane."""
+        return self.middle.length * self.inner_length * self.itemsize
+
+    @property
+    def piece_shape(self) -> tuple[int, int, int]:
+        """Planes read at a time, and what is read of each."""
+        return max(1, PIECE_BYTES // self.plane_bytes), self.middle.length, self.inner_length
+
+    def stretches(self, stored: Stored, planes: NDArray[np.intp]) -> Iterator[tuple[Stored, int]]:
+        """The fewest reads that fill ``stored`` with ``planes``: where each goes, and its first byte."""
+        if self.inner_length < self.inner_all:
+            for plane, number in zip(stored, planes.tolist(), strict=True):
+                for line, index in enumerate(range(self.middle.start, self.middle.stop)):
+                    first = (number * self.middle_all + index) * self.inner_all + self.inner_first
+                    yield plane[line], first * self.itemsize
+        elif self.middle.length == self.middle_all and planes[-1] - planes[0] == len(planes) - 1:
+            yield stored, int(planes[0]) * self.middle_all * self.inner_all * self.itemsize
+        else:
+            for plane, number in zip(stored, planes.tolist(), strict=True):
+                yield plane, (number * self.middle_all + self.middle.start) * self.inner_all * self.itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,91 +179,61 @@ class RawSource:
             "y": _axis(rows, self.shape[1]),
             "x": _axis(columns, self.shape[2]),
         }
-        size = tuple(_count(axes[name]) for name in "byx")
-        out = np.empty(size, np.float32)
+        plan = self._plan(axes)
+        out = np.empty([axes[name].count for name in "byx"], np.float32)
         in_file_order = out.transpose(["byx".index(name) for name in self.order])
         outer = axes[self.order[0]]
-        positions = np.arange(outer.start, outer.stop)[outer.keep]
-        inner_size = axes[self.order[1]].length * self._lengths[2]
-        stored_bytes = len(positions) * inner_size * self.dtype.itemsize
-        threads = THREADS if stored_bytes >= PARALLEL_BYTES else 1
+        planes = np.arange(outer.start, outer.stop)[outer.keep]
+        threads = THREADS if len(planes) * plan.plane_bytes >= PARALLEL_BYTES else 1
+        shares = _shares(len(planes), threads)
+        # Allocated here, because memory of a thread that ends goes back to the kernel and is cleared again.
+        buffers = [np.empty(plan.piece_shape, self.dtype) for _ in shares]
         with self.container.open() as storage:
 
-            def work(part: slice) -> None:
-                share = (
-                    group_bands(bands, part.start, part.stop - part.start) if self.order[0] == "b" else bands
-                )
-                self._read_part(storage, axes, share, positions[part], in_file_order[part])
+            def work(share: slice, buffer: Stored) -> None:
+                here = band_subset(bands, share) if self.order[0] == "b" else bands
+                self._read_planes(storage, plan, buffer, here, planes[share], in_file_order[share])
 
-            shares = _shares(len(positions), threads)
             if len(shares) == 1:
-                work(shares[0])
+                work(shares[0], buffers[0])
             else:
                 with ThreadPoolExecutor(len(shares)) as pool:
-                    list(pool.map(work, shares))
+                    list(pool.map(work, shares, buffers))
         return out
 
-    @property
-    def _lengths(self) -> tuple[int, int, int]:
+    def _plan(self, axes: dict[str, _Axis]) -> _Plan:
         sizes = dict(zip("byx", self.shape, strict=True))
-        return sizes[self.order[0]], sizes[self.order[1]], sizes[self.order[2]]
+        middle, inner = axes[self.order[1]], axes[self.order[2]]
+        inner_all = sizes[self.order[2]]
+        itemsize = self.dtype.itemsize
+        if (inner_all - inner.length) * itemsize > READ_THROUGH_BYTES:
+            first, length, keep = inner.start, inner.length, inner.keep
+        else:
+            first, length, keep = 0, inner_all, inner.in_file
+        return _Plan(sizes[self.order[1]], inner_all, middle, first, length, keep, itemsize)
 
-    def _read_part(
+    def _read_planes(
         self,
         storage: Storage,
-        axes: dict[str, _Axis],
+        plan: _Plan,
+        buffer: Stored,
         bands: BandIndex,
-        positions: NDArray[np.intp],
+        planes: NDArray[np.intp],
         out: Float32,
     ) -> None:
-        """Read the outer ``positions`` into ``out`` (file order), in pieces that stay in cache."""
-        middle, inner = axes[self.order[1]], axes[self.order[2]]
-        _, middle_all, inner_all = self._lengths
-        itemsize = self.dtype.itemsize
-        skips_inner = (inner_all - inner.length) * itemsize > READ_THROUGH_BYTES
-        inner_read = (
-            _Axis(inner.start, inner.stop, slice(None)) if skips_inner else _Axis(0, inner_all, slice(None))
-        )
-        take = inner.keep if skips_inner else _shifted(inner)
-        plane_bytes = middle.length * inner_read.length * itemsize
-        pieces = max(1, PIECE_BYTES // max(plane_bytes, 1))
-        scratch = np.empty((pieces, middle.length, inner_read.length), self.dtype)
+        """Read ``planes`` (positions on the outer axis) into ``out``, a few at a time that stay in cache."""
         native = self.dtype.newbyteorder("=")
         band_axis = self.order.index("b")
-        for first in range(0, len(positions), pieces):
-            group = positions[first : first + pieces]
-            stored = scratch[: len(group)]
-            self._fill(storage, stored, group, middle, inner_read, whole=middle.length == middle_all)
+        for first in range(0, len(planes), len(buffer)):
+            piece = slice(first, min(first + len(buffer), len(planes)))
+            stored = buffer[: piece.stop - first]
+            for target, position in plan.stretches(stored, planes[piece]):
+                self._get(storage, target, position)
             if self.dtype != native:
                 stored = stored.byteswap(inplace=True).view(native)
-            wanted = stored[:, middle.keep][:, :, take]
-            here = group_bands(bands, first, len(group)) if band_axis == 0 else bands
-            self._convert(wanted, out[first : first + len(group)], here, band_axis)
-
-    def _fill(
-        self,
-        storage: Storage,
-        stored: Stored,
-        group: NDArray[np.intp],
-        middle: _Axis,
-        inner: _Axis,
-        *,
-        whole: bool,
-    ) -> None:
-        """Read the planes ``group`` with as few calls as their layout allows."""
-        _, middle_all, inner_all = self._lengths
-        item = self.dtype.itemsize
-        if inner.length < inner_all:
-            for plane, position in zip(stored, group, strict=True):
-                for line, index in zip(plane, range(middle.start, middle.stop), strict=True):
-                    self._get(
-                        storage, line, ((int(position) * middle_all + index) * inner_all + inner.start) * item
-                    )
-        elif whole and group[-1] - group[0] == len(group) - 1:
-            self._get(storage, stored, int(group[0]) * middle_all * inner_all * item)
-        else:
-            for plane, position in zip(stored, group, strict=True):
-                self._get(storage, plane, (int(position) * middle_all + middle.start) * inner_all * item)
+            wanted = stored[:, plan.middle.keep][:, :, plan.inner_keep]
+            here = band_subset(bands, piece) if band_axis == 0 else bands
+            self.calibration.apply(wanted, out[piece], here, band_axis)
 
     def _get(self, storage: Storage, target: Stored, position: int) -> None:
         view = target.reshape(-1).view(np.uint8).data
@@ -233,38 +250,20 @@ class RawSource:
                 "The file was cut short; copy or download it again.",
             )
 
-    def _convert(self, stored: Stored, out: Float32, bands: BandIndex, band_axis: int) -> None:
-        self.calibration.apply(stored, out, bands, band_axis)
 
-
-def group_bands(bands: BandIndex, first: int, count: int) -> BandIndex:
-    """The ``count`` bands from the ``first`` of an index on."""
+def band_subset(bands: BandIndex, part: slice) -> BandIndex:
+    """The ``part`` of an index of bands, both counted from zero."""
     if isinstance(bands, slice):
-        step = bands.step or 1
-        start = (bands.start or 0) + first * step
-        return slice(start, start + count * step, step)
-    return bands[first : first + count]
+        return slice(bands.start + part.start, bands.start + part.stop)
+    return bands[part]
 
 
 def _axis(index: BandIndex, length: int) -> _Axis:
     if isinstance(index, slice):
-        covered = range(*index.indices(length))
-        return _Axis(covered[0], covered[-1] + 1, slice(None, None, covered.step))
+        start, stop, _ = index.indices(length)
+        return _Axis(start, stop, slice(None))
     first = int(index.min())
     return _Axis(first, int(index.max()) + 1, index - first)
-
-
-def _shifted(axis: _Axis) -> slice | NDArray[np.intp]:
-    """``axis.keep`` counted from the start of the file's axis."""
-    if isinstance(axis.keep, slice):
-        return slice(axis.start, axis.stop, axis.keep.step)
-    return axis.keep + axis.start
-
-
-def _count(axis: _Axis) -> int:
-    if isinstance(axis.keep, slice):
-        return len(range(0, axis.length, axis.keep.step or 1))
-    return len(axis.keep)
 
 
 def _shares(count: int, parts: int) -> list[slice]:
