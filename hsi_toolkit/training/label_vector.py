@@ -333,7 +333,7 @@ def _legend(
         for folded, often in spelt.items()
         if often > 1
     ]
-    return tuple(order), unique_names(labels, order), complete_colours(colours), tuple(warnings)
+    return tuple(order), unique_names(labels, order), complete_colours(colours, labels), tuple(warnings)
 
 
 def _natural(value: ClassValue) -> tuple[tuple[int, int, str], ...]:

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from hsi_toolkit.errors import LabelError
 from hsi_toolkit.scene.class_map import ClassEntry
-from hsi_toolkit.training.palette import palette, rgb
+from hsi_toolkit.training.palette import customary_colour, palette, rgb
 
 ClassValue = int | str
 
@@ -137,6 +137,7 @@ def labels_from_pixels(
     present, classes = np.unique(values.astype(np.int64), return_inverse=True)
     check_class_count(len(present), "The class raster")
     numbers = [int(value) for value in present]
+    called = unique_names([names.get(number) or str(number) for number in numbers], numbers)
     order = np.lexsort((cols, rows))
     rows, cols, classes = rows[order], cols[order], classes[order]
     return Labels(
@@ -144,9 +145,9 @@ def labels_from_pixels(
         cols=cols,
         classes=classes,
         groups=connected_patches(rows, cols, classes, shape[1]),
-        names=unique_names([names.get(number) or str(number) for number in numbers], numbers),
+        names=called,
         values=tuple(numbers),
-        colours=complete_colours([colours.get(number) for number in numbers]),
+        colours=complete_colours([colours.get(number) for number in numbers], called),
         geometry="raster",
         shape=(shape[0], shape[1]),
     )
@@ -243,11 +244,19 @@ def _without_empty_classes(labels: Labels) -> Labels:
     )
 
 
-def complete_colours(colours: Sequence[str | None]) -> tuple[str, ...]:
-    """``colours`` with palette colours, apart from the given ones, where one is missing."""
-    given = [colour for colour in colours if colour]
-    fresh = iter(palette(len(colours) - len(given), given))
-    return tuple(colour or next(fresh) for colour in colours)
+def complete_colours(colours: Sequence[str | None], names: Sequence[str]) -> tuple[str, ...]:
+    """``colours`` where they are given, else the cover's customary one, else one of the palette.
+
+    Added colours stay apart from those before them.
+    """
+    chosen = list(colours)
+    for index, name in enumerate(names):
+        usual = customary_colour(name)
+        if not chosen[index] and usual and usual not in chosen:
+            chosen[index] = usual
+    taken = [colour for colour in chosen if colour]
+    fresh = iter(palette(len(chosen) - len(taken), taken))
+    return tuple(colour or next(fresh) for colour in chosen)
 
 
 def unique_names(names: Sequence[str], values: Sequence[ClassValue]) -> tuple[str, ...]:

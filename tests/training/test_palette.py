@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from hsi_toolkit.training.palette import colour_difference, ink, palette
+from hsi_toolkit.training.palette import colour_difference, customary_colour, ink, palette
 
 
 def test_the_first_colours_stay_apart_for_every_reader() -> None:
@@ -31,3 +31,11 @@ def test_colours_in_use_are_avoided() -> None:
 def test_ink_reads_on_its_ground() -> None:
     assert ink("#ffff00") == "#000000"
     assert ink("#332288") == "#ffffff"
+
+
+def test_common_covers_have_their_customary_colours() -> None:
+    assert customary_colour("Inland water") == customary_colour("Wasser")
+    assert customary_colour("Woodland") is None
+    covers = ["water", "forest", "grass", "bare soil", "roof", "road", "crop"]
+    colours = [customary_colour(cover) or "" for cover in covers]
+    assert min(colour_difference(a, [b]) for a, b in combinations(colours, 2)) >= 15
