@@ -8,21 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hsi_toolkit.errors import HsiError
-    from hsi_toolkit.models.bundle import ModelBundle
-    from hsi_toolkit.progress import Progress
-    from hsi_toolkit.scene import open_scene
-    from hsi_toolkit.spectral import GroupwisePCA, MultiScalePCA
+    from .errors import HsiError
+    from .models.bundle import ModelBundle
+    from .progress import Progress
+    from .scene import open_scene
+    from .spectral import GroupwisePCA, MultiScalePCA
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "GroupwisePCA": "hsi_toolkit.spectral",
-    "HsiError": "hsi_toolkit.errors",
-    "ModelBundle": "hsi_toolkit.models.bundle",
-    "MultiScalePCA": "hsi_toolkit.spectral",
-    "Progress": "hsi_toolkit.progress",
-    "open_scene": "hsi_toolkit.scene",
+    "GroupwisePCA": ".spectral",
+    "HsiError": ".errors",
+    "ModelBundle": ".models.bundle",
+    "MultiScalePCA": ".spectral",
+    "Progress": ".progress",
+    "open_scene": ".scene",
 }
 
 __all__ = [
@@ -39,4 +39,4 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES[name], __name__), name)

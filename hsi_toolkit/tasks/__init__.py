@@ -1,0 +1,19 @@
+"""What a user can ask for: one frozen dataclass a task, in the order help texts list them."""
+
+from typing import Dict, Type
+
+from .base import Parameter, Task
+from .classify import Classify
+from .demo import Demo
+from .evaluate import Evaluate
+from .features import Features
+from .info import Info
+from .map import Map
+from .pretrain import Pretrain
+from .train import Train
+
+TASKS: Dict[str, Type[Task]] = {
+    task.name: task for task in (Info, Features, Map, Train, Classify, Evaluate, Pretrain, Demo)
+}
+
+__all__ = ["TASKS", "Parameter", "Task"]

@@ -1,0 +1,119 @@
+"""Parameters that several tasks have in common, declared once."""
+
+from typing import Any
+
+from .base import parameter
+
+VECTOR_SUFFIXES = (".gpkg", ".shp", ".geojson", ".fgb", ".json", ".kml", ".gml")
+MAP_SUFFIXES = (".tif",)
+
+
+def scene(
+    help: str = "The hyperspectral scene: ENVI, GeoTIFF or anything GDAL reads, MATLAB or NumPy.",
+) -> Any:
+    return parameter("raster", "Scene", help, positional=True)
+
+
+def variable() -> Any:
+    return parameter(
+        "text",
+        "Variable",
+        "The variable that holds the cube, for MATLAB and NumPy files with several.",
+        default=None,
+        advanced=True,
+    )
+
+
+def labels(help: str = "Polygons or points with a class each, in any vector format.") -> Any:
+    return parameter(
+        "vector", "Labels", help, suffixes=VECTOR_SUFFIXES, geometries=("polygon", "point"), option="-l"
+    )
+
+
+def label_field() -> Any:
+    return parameter(
+        "field",
+        "Class field",
+        "The field with the class: text or whole numbers.",
+        parent="labels",
+        option="-f",
+    )
+
+
+def layer() -> Any:
+    return parameter(
+        "text",
+        "Layer",
+        "The layer within the labels' file, where it has several.",
+        default=None,
+        advanced=True,
+    )
+
+
+def model() -> Any:
+    return parameter(
+        "model",
+        "Model",
+        "A model file (.safetensors), or the name of a fetched one.",
+        suffixes=(".safetensors",),
+        option="-m",
+    )
+
+
+def device() -> Any:
+    return parameter(
+        "choice",
+        "Device",
+        "Where to compute; auto takes CUDA when there is one.",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        advanced=True,
+    )
+
+
+def seed() -> Any:
+    return parameter(
+        "integer",
+        "Seed",
+        "The same seed gives the same result on the same machine.",
+        default=0,
+        minimum=0,
+        maximum=2**32 - 1,
+        advanced=True,
+    )
+
+
+def overwrite() -> Any:
+    return parameter("flag", "Overwrite", "Replace outputs that exist.", default=False, advanced=True)
+
+
+def memory_limit() -> Any:
+    return parameter(
+        "integer",
+        "Memory limit",
+        "How much memory blocks and batches may take together; by default what is free.",
+        default=None,
+        minimum=256,
+        unit="MB",
+        advanced=True,
+    )
+
+
+def size() -> Any:
+    return parameter(
+        "choice",
+        "Network size",
+        "Small suits laptops; Base, Large and Huge are the published sizes.",
+        choices=("small", "base", "large", "huge"),
+        default="small",
+    )
+
+
+def mode() -> Any:
+    return parameter(
+        "choice",
+        "Mode",
+        "exact gives every pixel its own window; fast takes every third and interpolates between them.",
+        choices=("exact", "fast"),
+        default="exact",
+    )
