@@ -140,10 +140,10 @@ class AccuracyReport:
     def headline(self) -> str:
         """The overall figure in a sentence."""
         what = "Overall accuracy" if self.independent else AGREEMENT
-        value = "unknown" if self.overall.value is None else f"{self.overall.value:.1%}"
-        interval = ""
-        if self.overall.low is not None and self.overall.high is not None:
-            interval = f" ({self.level:.0%} interval {self.overall.low:.1%} to {self.overall.high:.1%})"
+        value = "unknown" if self.overall.value is None else f"{100 * self.overall.value:.1f} %"
+        low, high, interval = self.overall.low, self.overall.high, ""
+        if low is not None and high is not None:
+            interval = f" ({100 * self.level:g} % interval {100 * low:.1f} to {100 * high:.1f} %)"
         source = f"{self.pixels:,} pixels" + (
             "" if self.polygons is None else f" in {self.polygons} polygons"
         )

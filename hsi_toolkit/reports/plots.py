@@ -77,12 +77,12 @@ class ClassSpectra:
             with np.errstate(invalid="ignore", divide="ignore"):
                 mean[index] = filled.sum(axis=0) / count
                 squares = np.where(known, own - mean[index], 0.0) ** 2
-                deviation[index] = np.sqrt(squares.sum(axis=0) / (count - 1))
+                deviation[index] = np.where(count > 1, np.sqrt(squares.sum(axis=0) / (count - 1)), np.nan)
         return cls(
             names=tuple(entry.name for entry in legend),
             colours=tuple(entry.hex_colour for entry in legend),
             mean=mean,
-            deviation=np.where(np.isfinite(deviation), deviation, np.nan),
+            deviation=deviation,
             counts=np.bincount(classes, minlength=len(legend)),
             wavelength=wavelength,
             good=np.ones(shape[1], bool) if good is None else np.asarray(good, bool),
@@ -135,11 +135,12 @@ def spectra_svg(spectra: ClassSpectra) -> bytes:
         limits = _limits(spectra)
         if limits is not None:
             axes.set_ylim(limits)
-        legend = axes.legend(
-            loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, title="Class (pixels)",
-            ncols=-(-len(spectra.names) // LEGEND_COLUMN),
-        )  # fmt: skip
-        legend.get_title().set_fontsize(8)
+        if axes.lines:
+            legend = axes.legend(
+                loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, title="Class (pixels)",
+                ncols=-(-len(spectra.names) // LEGEND_COLUMN),
+            )  # fmt: skip
+            legend.get_title().set_fontsize(8)
         return _svg(figure)
 
 

@@ -209,7 +209,7 @@ def test_training_pixels_give_no_accuracy() -> None:
     )
     assert not found.independent
     assert found.measure == "Agreement with the training data"
-    assert found.headline().startswith("Agreement with the training data 85.0%, from 200 pixels")
+    assert found.headline().startswith("Agreement with the training data 85.0 %, from 200 pixels")
     assert found.areas is None
     for estimate in (found.overall, found.kappa, found.average, found.classes[0].users):
         assert estimate.low is None
