@@ -137,8 +137,8 @@ def spectra_svg(spectra: ClassSpectra) -> bytes:
             axes.set_ylim(limits)
         if axes.lines:
             legend = axes.legend(
-                loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, title="Class (pixels)",
-                ncols=-(-len(spectra.names) // LEGEND_COLUMN),
+                loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8,
+                title="Class (pixels)", ncols=-(-len(spectra.names) // LEGEND_COLUMN),
             )  # fmt: skip
             legend.get_title().set_fontsize(8)
         return _svg(figure)
