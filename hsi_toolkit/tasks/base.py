@@ -111,11 +111,11 @@ class Parameter:
         """The bounds in words, such as ``"a value from 1 to 500 epochs"``."""
         unit = f" {self.unit}" if self.unit else ""
         if self.minimum is not None and self.maximum is not None:
-            return f"a value from {self.minimum:g} to {self.maximum:g}{unit}"
+            return f"a value from {self.minimum} to {self.maximum}{unit}"
         if self.minimum is not None:
-            return f"a value of at least {self.minimum:g}{unit}"
+            return f"a value of at least {self.minimum}{unit}"
         if self.maximum is not None:
-            return f"a value of at most {self.maximum:g}{unit}"
+            return f"a value of at most {self.maximum}{unit}"
         return f"a number{unit}"
 
     def _check_choice(self, value: Any) -> str:
