@@ -126,8 +126,9 @@ def wavelengths_in_names(names: Iterable[str | None]) -> NDArray[np.float64] | N
         )
     in_brackets = [_NUMBER_IN_BRACKETS.search(text) for text in texts]
     if all(in_brackets):
-        found = to_nanometres([float(hit[1]) for hit in in_brackets if hit], None)
-        return found if found is not None and len(set(found)) == len(found) else None
+        numbers = np.array([float(hit[1]) for hit in in_brackets if hit])
+        counts = numbers.max() < MICROMETRES_BELOW and bool(np.all(numbers == np.rint(numbers)))
+        return None if counts or len(set(numbers)) < len(numbers) else to_nanometres(numbers, None)
     by_name = [_NAMED_BY_NANOMETRES.match(text.strip()) for text in texts]
     if all(by_name):
         return _from_named_bands(np.array([float(hit[1]) for hit in by_name if hit]))

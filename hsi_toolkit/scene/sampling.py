@@ -84,42 +84,47 @@ def sample_pixels(scene: xr.DataArray, n: int, seed: int = 0) -> Float32:
     """
     if n < 1:
         raise ParameterError(f"A sample of {n} pixels makes no sense.", "Ask for one or more.")
-    generator = np.random.default_rng(seed)
-    height, width = scene.sizes["y"], scene.sizes["x"]
-    good = scene["good"].to_numpy() if "good" in scene.coords else np.ones(scene.sizes["band"], bool)
+    per_line = -(-n // min(SAMPLED_LINES, scene.sizes["y"]))
+    while True:
+        generator = np.random.default_rng(seed)
+        sample = _sample_lines(scene, n, per_line, generator)
+        if len(sample) >= n or per_line >= scene.sizes["x"]:
+            return sample[generator.permutation(len(sample))[:n]]
+        # Much of the scene is empty: take more from the lines that are not.
+        per_line *= 4
+
+
+def _sample_lines(scene: xr.DataArray, n: int, per_line: int, generator: np.random.Generator) -> Float32:
+    """Valid pixels, up to ``per_line`` from each of as many lines as it takes for ``n`` of them."""
+    height, bands = scene.sizes["y"], scene.sizes["band"]
+    good = scene["good"].to_numpy() if "good" in scene.coords else np.ones(bands, bool)
     lines = _spread_lines(height, generator)
-    per_line = max(1, min(width, -(-n // min(SAMPLED_LINES, height))))
-    kept: list[Float32] = []
-    count = 0
+    sample = np.empty((0, bands), np.float32)
+    filled = np.zeros(bands, bool)
     taken = 0
-    while count < n and taken < height:
-        more = lines[taken : taken + max(min(SAMPLED_LINES, height), -(-(n - count) // per_line))]
-        taken += len(more)
-        kept.extend(_draw(scene, np.sort(more), per_line, generator, good))
-        count = sum(map(len, kept))
-    sample = np.concatenate(kept) if kept else np.empty((0, scene.sizes["band"]), np.float32)
-    filled = good & np.isfinite(sample).any(axis=0)
-    sample = sample[np.isfinite(sample[:, filled]).all(axis=1)]
-    if len(sample) > n:
-        sample = sample[generator.permutation(len(sample))[:n]]
+    while len(sample) < n and taken < height:
+        count = max(SAMPLED_LINES, -(-(n - len(sample)) // per_line))
+        drawn = [sample]
+        for data in _read_lines(scene, np.sort(lines[taken : taken + count])):
+            filled |= good & np.isfinite(data).any(axis=(1, 2))
+            valid = np.asarray(np.isfinite(data[filled]).all(axis=0)) & filled.any()
+            for line, pixels in zip(data.transpose(1, 2, 0), valid, strict=True):
+                drawn.append(line[generator.permutation(np.flatnonzero(pixels))[:per_line]])
+        taken += count
+        sample = np.concatenate(drawn)
+        sample = sample[np.isfinite(sample[:, filled]).all(axis=1)]
     return sample
 
 
-def _draw(
-    scene: xr.DataArray, lines: Index, per_line: int, generator: np.random.Generator, good: NDArray[np.bool_]
-) -> Iterator[Float32]:
-    """From every line up to ``per_line`` random pixels with data, (≤ per_line, bands) each."""
-    batch = max(1, GROUP_BYTES // (4 * scene.sizes["band"] * scene.sizes["x"]))
-    batches = [lines[start : start + batch] for start in range(0, len(lines), batch)]
+def _read_lines(scene: xr.DataArray, lines: Index) -> Iterator[Float32]:
+    """Whole lines, a batch at a time, (bands, lines, columns) each."""
+    size = max(1, GROUP_BYTES // (4 * scene.sizes["band"] * scene.sizes["x"]))
+    batches = [lines[start : start + size] for start in range(0, len(lines), size)]
 
     def read(rows: Index) -> Float32:
         return values_of(scene.isel(y=rows))
 
-    for data in ahead(read, batches):
-        some = np.asarray(np.isfinite(data[good]).any(axis=0))
-        for line, valid in zip(data.transpose(1, 2, 0), some, strict=True):
-            columns = np.flatnonzero(valid)
-            yield line[generator.permutation(columns)[:per_line]]
+    return ahead(read, batches)
 
 
 def _spread_lines(height: int, generator: np.random.Generator) -> Index:

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ class SpooledFile:
         try:
             with self._stream.open_stream() as stream:
                 self._copy(stream, spool)
-        except (EOFError, zlib.error, OSError) as error:
+        except (EOFError, zlib.error, zipfile.BadZipFile, OSError) as error:
             spool.close()
             if isinstance(error, SceneError):
                 raise

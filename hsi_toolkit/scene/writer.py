@@ -1,6 +1,7 @@
 """Writing rasters window by window: tiled, compressed GeoTIFF, whole or not at all."""
 
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 import rasterio
 import xarray as xr
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from hsi_toolkit.errors import OutputError
@@ -106,7 +107,8 @@ class RasterWriter:
             ]
             temporary = stack.enter_context(atomic_path(self.path, overwrite=self._overwrite))
             try:
-                self._dataset = rasterio.open(temporary, "w", **self._profile)
+                with warnings.catch_warnings(category=NotGeoreferencedWarning, action="ignore"):
+                    self._dataset = rasterio.open(temporary, "w", **self._profile)
                 stack.callback(self._close)
                 self._write_metadata(self._dataset)
             except (RasterioError, OSError) as error:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import rasterio
 import xarray as xr
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from hsi_toolkit.errors import SceneError
@@ -54,14 +55,16 @@ class Dataset:
         self.path = path
         self._lock = threading.Lock()
         self._dataset: rasterio.DatasetReader | None = None
+        self._process = 0
 
     @contextmanager
     def use(self) -> Iterator[rasterio.DatasetReader]:
         """The data set, for this thread alone. Raises SceneError."""
         with self._lock:
             try:
-                if self._dataset is None:
-                    self._dataset = open_dataset(self.path)
+                if self._dataset is None or self._process != os.getpid():
+                    # A forked process shares the file's position with its parent and must not use its handle.
+                    self._dataset, self._process = open_dataset(self.path), os.getpid()
                     weakref.finalize(self, self._dataset.close)
                 yield self._dataset
             except RasterioError as error:
@@ -134,8 +137,8 @@ def open_dataset(path: Path) -> rasterio.DatasetReader:
         RasterioError: it is damaged.
     """
     absolute = Path(os.path.abspath(path))
-    is_tiff = first_bytes(path, 4) in TIFF
-    dataset = _open_tiff(absolute) if is_tiff else _open_other(absolute)
+    with warnings.catch_warnings(category=NotGeoreferencedWarning, action="ignore"):
+        dataset = _open_by_driver(absolute)
     strange = [name for name in dataset.files if Path(os.path.abspath(name)).parent != absolute.parent]
     if strange:
         dataset.close()
@@ -145,11 +148,9 @@ def open_dataset(path: Path) -> rasterio.DatasetReader:
     return dataset
 
 
-def _open_tiff(path: Path) -> rasterio.DatasetReader:
-    return rasterio.open(path, driver="GTiff", NUM_THREADS=str(THREADS))
-
-
-def _open_other(path: Path) -> rasterio.DatasetReader:
+def _open_by_driver(path: Path) -> rasterio.DatasetReader:
+    if first_bytes(path, 4) in TIFF:
+        return rasterio.open(path, driver="GTiff", NUM_THREADS=str(THREADS))
     for driver in DRIVERS:
         try:
             return rasterio.open(path, driver=driver)

@@ -20,7 +20,8 @@ HEAD_BYTES = 1024
 """Enough of an array for its flags, shape and name (MATLAB's names have at most 63 letters)."""
 
 COMPRESSED, MATRIX = 15, 14
-COMPLEX = 0x0800
+COMPLEX, LOGICAL = 0x0800, 0x0200
+"""Flags of an array."""
 CLASSES: dict[int, np.dtype[Any]] = {
     6: np.dtype("f8"),
     7: np.dtype("f4"),
@@ -78,8 +79,8 @@ def _read_head(file: IO[bytes], kind: int, length: int, order: str) -> Array:
     word = struct.unpack(f"{order}I", flags[:4])[0]
     shape = struct.unpack(f"{order}{len(dimensions) // 4}i", dimensions)
     dtype: np.dtype[Any] = CLASSES.get(word & 0xFF, OTHER)
-    if dtype != OTHER and word & COMPLEX:
-        dtype = np.dtype(complex)
+    if dtype != OTHER and word & (COMPLEX | LOGICAL):
+        dtype = np.dtype(complex if word & COMPLEX else bool)
     if min(shape, default=0) < 0 or prod(shape) < 0:
         raise struct.error("negative size")
     return Array(name.decode("ascii"), shape, dtype)

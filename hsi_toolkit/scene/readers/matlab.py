@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
+import h5py
 import numpy as np
 import scipy.io
 import xarray as xr
@@ -97,7 +98,7 @@ def _open_73(path: Path, variable: str | None) -> xr.DataArray:
         arrays = [
             Array(name, dataset.shape[::-1], dataset.dtype)
             for name, dataset in own_datasets(file)
-            if not name.startswith("#") and dataset.shape
+            if not name.startswith("#") and dataset.shape and _is_number(dataset)
         ]
         name, layout = split_request(variable, path)
         cube = choose(arrays, name, path)
@@ -118,6 +119,13 @@ def _scene(
     if wavelengths is not None:
         centres = to_nanometres(wavelengths.astype(np.float64).reshape(-1), None)
     return make_scene(source, path=path, wavelength=centres, stored_rows=min(stored_rows, source.shape[1]))
+
+
+def _is_number(dataset: h5py.Dataset) -> bool:
+    """Whether MATLAB calls a data set a number: text, flags and cells are stored as numbers too."""
+    kind = dataset.attrs.get("MATLAB_class", b"double")
+    name = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
+    return name in ("double", "single") or "int" in name
 
 
 def _is_mat73(start: bytes) -> bool:

@@ -1,6 +1,7 @@
 """NumPy ``.npy`` and ``.npz`` files; arrays of Python objects, which could run code, are refused."""
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,7 @@ def _read_archive(path: Path) -> list[_Header]:
                         "The file is damaged; save or copy it again.",
                     )
                 headers.append(header)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise SceneError(f"{path} is no intact .npz file: {error}.", "Save or copy it again.") from error
     return headers
 
