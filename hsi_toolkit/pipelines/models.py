@@ -71,7 +71,7 @@ def open_classifier(name: str | Path) -> tuple[ModelBundle, SceneClassifier]:
     classifier = SceneClassifier.from_tensors(bundle.tensors, architecture.config)
     if classifier.n_classes != len(bundle.metadata.classes):
         raise ModelError(
-            f"{path} names {len(bundle.metadata.classes)} classes but its network has {classifier.n_classes}.",
+            f"{path} names {len(bundle.metadata.classes)} classes, its network has {classifier.n_classes}.",
             "Train or download the model again.",
         )
     return bundle, classifier

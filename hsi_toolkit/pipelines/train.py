@@ -1,7 +1,7 @@
 """Train a classifier from polygons, and judge it on polygons it has not seen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 

@@ -1,0 +1,51 @@
+# Two commands set everything up on a fresh Debian or Ubuntu machine: `make demo` and `make test`.
+
+# The first interpreter that is new enough.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+HSI := $(BIN)/hsi
+OUT ?= demo
+SCENES ?= $(or $(HSI_SHARED),../shared)/scenes
+
+.PHONY: setup demo test lint bench bench-accuracy clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed. Install it, or set PYTHON=...'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+	  apt-get install -qq -y python3-venv >/dev/null && $(PYTHON) -m venv --clear $(VENV); } || \
+	  { echo 'The virtual environment could not be made. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+# The main job on a scene the project makes itself; on your own files with SCENE=, LABELS= and FIELD=.
+demo: setup
+ifdef SCENE
+	$(HSI) map '$(SCENE)' --labels '$(LABELS)' --field '$(FIELD)' --output '$(OUT)' --overwrite
+else
+	$(HSI) demo --output '$(OUT)' --overwrite
+endif
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks.mspca
+	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.memory
+
+bench-accuracy: setup
+	$(BIN)/python -m benchmarks.accuracy --scenes '$(SCENES)'
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,98 @@
+"""Polygons to map: train, classify and report in one go."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hsi_toolkit.errors import OutputError
+from hsi_toolkit.files import atomic_path, check_output
+from hsi_toolkit.pipelines import classify
+from hsi_toolkit.pipelines.evaluate import thinned_map
+from hsi_toolkit.pipelines.train import Training, report_content, result_of, train
+from hsi_toolkit.progress import Progress
+from hsi_toolkit.reports.map_preview import Pixels, map_preview_png
+from hsi_toolkit.reports.report import write_report
+from hsi_toolkit.scene import open_scene
+from hsi_toolkit.tasks.classify import Classify
+from hsi_toolkit.tasks.map import Map
+from hsi_toolkit.tasks.train import Train
+
+#: Longest side of the preview in map pixels.
+_PREVIEW_SIDE = 900
+FILES = {
+    "model": "model.safetensors",
+    "map": "map.tif",
+    "uncertainty": "uncertainty.tif",
+    "preview": "preview.png",
+    "report": "report.html",
+    "figures": "report.json",
+}
+
+
+def run(task: Map, progress: Progress) -> Mapping[str, object]:
+    """Train on the polygons, map the scene, and write the preview and the report."""
+    folder = Path(task.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {folder} cannot be made: {error.strerror}.", "Choose another."
+        ) from error
+    paths = {name: folder / file for name, file in FILES.items()}
+    for path in paths.values():
+        check_output(path, overwrite=task.overwrite)
+    trained = _train_task(task, paths)
+    training = train(trained, progress.part(0.0, 0.6))
+    training.bundle.save(paths["model"], overwrite=task.overwrite)
+    training.trained.discard_checkpoint()
+    mapped = classify.run(_classify_task(task, paths), progress.part(0.6, 0.95))
+    progress.report(0.95, "Writing the report")
+    preview = _preview(training, paths["map"])
+    with atomic_path(paths["preview"]) as temporary:
+        temporary.write_bytes(preview)
+    content = report_content(training, trained, map_png=preview, title=f"Map of {Path(task.scene).name}")
+    write_report(content, paths["report"], overwrite=task.overwrite)
+    return {
+        **result_of(training),
+        "outputs": {name: str(path) for name, path in paths.items()},
+        "mapped_pixels": mapped["pixels"],
+    }
+
+
+def _train_task(task: Map, paths: Mapping[str, Path]) -> Train:
+    shared = ("scene", "labels", "field", "size", "weights", "layer", "variable", "device", "seed")
+    values = {name: getattr(task, name) for name in (*shared, "memory_limit", "overwrite")}
+    return Train(output=str(paths["model"]), report=str(paths["report"]), **values)
+
+
+def _classify_task(task: Map, paths: Mapping[str, Path]) -> Classify:
+    shared = ("scene", "mode", "variable", "device", "memory_limit", "overwrite")
+    return Classify(
+        model=str(paths["model"]),
+        output=str(paths["map"]),
+        uncertainty=str(paths["uncertainty"]),
+        **{name: getattr(task, name) for name in shared},
+    )
+
+
+def _preview(training: Training, map_path: Path) -> bytes:
+    """The scene's colours with the polygons, and the map beside it."""
+    class_map, scene = open_scene(map_path), training.scene
+    classes = thinned_map(class_map, _PREVIEW_SIDE)
+    step = -(-max(class_map.sizes["y"], class_map.sizes["x"]) // _PREVIEW_SIDE)
+    rgb = scene.hsi.rgb(max_size=_PREVIEW_SIDE).to_numpy()
+    labels, split = training.labels, training.split
+    fitted = labels if split is None else labels.select(split.train)
+    test = None if split is None else labels.select(split.test)
+    crs = scene.rio.crs
+    a, _, _, d, *_ = scene.rio.transform()[:6]
+    metres = float(np.hypot(a, d)) * step if crs and crs.is_projected else None
+    return map_preview_png(
+        classes,
+        labels.legend(),
+        rgb=rgb,
+        training=Pixels(fitted.rows, fitted.cols).thinned(step),
+        test=None if test is None else Pixels(test.rows, test.cols).thinned(step),
+        metres_per_pixel=metres,
+    )
