@@ -91,7 +91,7 @@ class Parameter:
         return value
 
     def _check_integer(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 != 0:
             raise self._wrong(value, "a whole number")
         return int(self._check_bounds(value))
 
