@@ -7,6 +7,11 @@ from .base import parameter
 VECTOR_SUFFIXES = (".gpkg", ".shp", ".geojson", ".fgb", ".json", ".kml", ".gml")
 MAP_SUFFIXES = (".tif",)
 
+HSIMAE_PAPER = (
+    "Wang et al. 2024, HSIMAE: A Unified Masked Autoencoder with Large-Scale Pretraining for Hyperspectral Image "
+    "Classification, IEEE Journal of Selected Topics in Applied Earth Observations and Remote Sensing 17"
+)
+
 
 def scene(
     help: str = "The hyperspectral scene: ENVI, GeoTIFF or anything GDAL reads, MATLAB or NumPy.",

@@ -22,10 +22,7 @@ class Features(Task):
     )
     group: ClassVar[str] = "Spectral features"
     tags: ClassVar[Tuple[str, ...]] = ("PCA", "MS-PCA", "GWPCA", "dimension reduction", "components")
-    references: ClassVar[Tuple[str, ...]] = (
-        "Wang et al. 2024, HSIMAE: A Unified Masked Autoencoder with Large-Scale Pretraining for "
-        "Hyperspectral Image Classification, IEEE JSTARS 17, doi:10.1109/JSTARS.2024.3432743",
-    )
+    references: ClassVar[Tuple[str, ...]] = (common.HSIMAE_PAPER,)
     examples: ClassVar[Tuple[str, ...]] = ("hsi features scene.hdr -o features.tif --method mspca",)
 
     scene: str = common.scene()

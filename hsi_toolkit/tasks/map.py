@@ -21,10 +21,7 @@ class Map(Task):
     )
     group: ClassVar[str] = "Classification"
     tags: ClassVar[Tuple[str, ...]] = ("HSIMAE", "supervised", "land cover", "polygons", "classification")
-    references: ClassVar[Tuple[str, ...]] = (
-        "Wang et al. 2024, HSIMAE: A Unified Masked Autoencoder with Large-Scale Pretraining for "
-        "Hyperspectral Image Classification, IEEE JSTARS 17, doi:10.1109/JSTARS.2024.3432743",
-    )
+    references: ClassVar[Tuple[str, ...]] = (common.HSIMAE_PAPER,)
     examples: ClassVar[Tuple[str, ...]] = (
         "hsi map scene.hdr --labels polygons.gpkg --field class -o result",
     )

@@ -22,10 +22,7 @@ class Pretrain(Task):
     )
     group: ClassVar[str] = "Models"
     tags: ClassVar[Tuple[str, ...]] = ("HSIMAE", "MAE", "self-supervised", "foundation model", "unlabelled")
-    references: ClassVar[Tuple[str, ...]] = (
-        "Wang et al. 2024, HSIMAE: A Unified Masked Autoencoder with Large-Scale Pretraining for "
-        "Hyperspectral Image Classification, IEEE JSTARS 17, doi:10.1109/JSTARS.2024.3432743",
-    )
+    references: ClassVar[Tuple[str, ...]] = (common.HSIMAE_PAPER,)
     examples: ClassVar[Tuple[str, ...]] = ("hsi pretrain scene1.hdr scene2.tif -o pretrained.safetensors",)
 
     scenes: Tuple[str, ...] = parameter("rasters", "Scenes", "The scenes to learn from.", positional=True)

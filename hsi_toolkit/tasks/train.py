@@ -30,10 +30,7 @@ class Train(Task):
         "land cover",
         "MAE",
     )
-    references: ClassVar[Tuple[str, ...]] = (
-        "Wang et al. 2024, HSIMAE: A Unified Masked Autoencoder with Large-Scale Pretraining for "
-        "Hyperspectral Image Classification, IEEE JSTARS 17, doi:10.1109/JSTARS.2024.3432743",
-    )
+    references: ClassVar[Tuple[str, ...]] = (common.HSIMAE_PAPER,)
     examples: ClassVar[Tuple[str, ...]] = (
         "hsi train scene.hdr --labels polygons.gpkg --field class -o model.safetensors --report report.html",
     )
