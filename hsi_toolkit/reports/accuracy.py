@@ -21,6 +21,7 @@ from hsi_toolkit.reports.estimates import (
     kappa,
     proportion,
 )
+from hsi_toolkit.training.labelled_pixels import ClassValue
 from hsi_toolkit.training.leakage import Leakage
 from hsi_toolkit.training.splits import Split
 
@@ -176,32 +177,40 @@ def confusion_matrix(
 
 
 def match_classes(
-    map_names: Sequence[str], reference_names: Sequence[str]
+    map_names: Sequence[str],
+    reference_names: Sequence[str],
+    map_values: Sequence[ClassValue] = (),
+    reference_values: Sequence[ClassValue] = (),
 ) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
-    """Bring the classes of a map and of a reference together by name, whatever the case.
+    """Bring the classes of a map and of a reference together.
+
+    They are matched by name, whatever the case; where no name is the same, by the numbers in the map and
+    in the class field, if these are given.
 
     Returns:
-        The map's names, then those the reference alone has; and each one's place in it, (K,) each.
+        The map's names, then those the reference alone has; and the place among them of each class of
+        the map and of each class of the reference.
 
     Raises:
-        LabelError: no class has the same name in both.
+        LabelError: they have no class in common.
     """
-    place = {name.strip().casefold(): index for index, name in enumerate(map_names)}
-    names = list(map_names)
-    found = []
-    for name in reference_names:
-        folded = name.strip().casefold()
-        if folded not in place:
-            place[folded] = len(names)
-            names.append(name)
-        found.append(place[folded])
-    if min(found, default=len(map_names)) >= len(map_names):
+    by_name = {name.strip().casefold(): index for index, name in enumerate(map_names)}
+    found = [by_name.get(name.strip().casefold()) for name in reference_names]
+    if all(index is None for index in found) and reference_values:
+        by_value = {value: index for index, value in enumerate(map_values)}
+        found = [by_value.get(value) for value in reference_values]
+    if all(index is None for index in found):
         raise LabelError(
             f"Map and reference have no class in common: the map has {_listed(map_names)}, "
             f"the reference {_listed(reference_names)}.",
             "Choose the field with the map's class names.",
         )
-    return tuple(names), np.arange(len(map_names)), np.array(found, np.int64)
+    names, places = list(map_names), []
+    for name, index in zip(reference_names, found, strict=True):
+        if index is None:
+            names.append(name)
+        places.append(len(names) - 1 if index is None else index)
+    return tuple(names), np.arange(len(map_names)), np.array(places, np.int64)
 
 
 def assess(

@@ -20,7 +20,7 @@ from hsi_toolkit.training.labelled_pixels import ClassValue, check_class_count, 
 from hsi_toolkit.training.styles import COLOUR_COLUMNS, parse_colour, same_value, vector_style
 
 #: Descriptions that make OGR open something else: virtual layers, services, processing chains.
-_REDIRECTIONS = (b"<ogr", b"gdal_streamed_alg", b"<gdal_wmts", b"<wfs", b"<gmlas")
+_REDIRECTIONS = (b"<ogrvrt", b"<ogrwfs", b"<ogrcsw", b"<gmlas", b"gdal_streamed_alg")
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 _POINTS = (shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT)
 _NO_GEOMETRY = (None, "None", "")

@@ -277,3 +277,9 @@ def test_classes_are_matched_by_name() -> None:
     assert of_reference.tolist() == [1, 0, 2]
     with pytest.raises(LabelError, match=r"no class in common: the map has 'Roof', the reference '1', '2'"):
         match_classes(["Roof"], ["1", "2"])
+
+
+def test_classes_without_common_names_are_matched_by_number() -> None:
+    names, _, of_reference = match_classes(["class 1", "class 4"], ["4", "9"], [1, 4], [4, 9])
+    assert names == ("class 1", "class 4", "9")
+    assert of_reference.tolist() == [1, 2]

@@ -260,6 +260,20 @@ def test_files_that_are_no_labels_are_refused(tmp_path: Path) -> None:
         read_labels(tmp_path / "text.gpkg", "k", GRID)
 
 
+@pytest.mark.parametrize("name", ["l.gml", "l.kml", "l.fgb", "l.shp", "l.geojson", "l.gpkg", "l.csv"])
+def test_any_vector_format_will_do(tmp_path: Path, name: str) -> None:
+    if name == "l.csv":
+        outline = ", ".join(f"{x} {y}" for x, y in box(2, 3, 5, 6).exterior.coords)
+        (tmp_path / name).write_text(f'WKT,kind\n"POLYGON (({outline}))",a\n')
+    else:
+        frame = gpd.GeoDataFrame({"kind": ["a"]}, geometry=[box(2, 3, 5, 6)], crs=32633)
+        if name == "l.kml":
+            pyogrio.write_dataframe(frame.to_crs(4326), tmp_path / name, driver="KML")
+        else:
+            pyogrio.write_dataframe(frame, tmp_path / name)
+    assert pixels(read_labels(tmp_path / name, "kind", GRID), "a") == block(range(3, 6), range(2, 5))
+
+
 def test_a_layer_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "l.gpkg", [box(2, 3, 5, 6)], k=["a"])
     virtual = tmp_path / "l.vrt"
