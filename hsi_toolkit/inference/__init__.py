@@ -1,0 +1,1 @@
+"""Applying a trained classifier to scenes of any size, on a processor or CUDA device."""
