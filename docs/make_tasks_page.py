@@ -11,9 +11,9 @@ def page() -> str:
     """The page: a section for each task, with a table of its parameters."""
     intro = (
         "# Tasks\n\nEvery task is one command, and one section here. The tables are made from the same "
-        "declarations as the commands. All commands also take `--json` (the result as JSON on the output stream) "
-        "and `--progress bar|json|none`. Exit codes: 0 done, 2 something you can put right (one line says what), "
-        "130 cancelled, 1 a defect.\n"
+        "declarations as the commands. All commands also take `--json` (the result as JSON on the output "
+        "stream) and `--progress bar|json|none`. Exit codes: 0 done, 2 something you can put right (one "
+        "line says what), 130 cancelled, 1 a defect.\n"
     )
     return intro + "".join(section(task) for task in TASKS.values())
 
