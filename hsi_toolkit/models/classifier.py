@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from hsi_toolkit.errors import ModelError
 from hsi_toolkit.models.experts import ExpertStack, SpectralFeatures
-from hsi_toolkit.models.hsimae import HSIMAEConfig, HSIViT
+from hsi_toolkit.models.hsimae import DualViT, HSIMAEConfig, HSIViT, aggregate
+from hsi_toolkit.models.masking import JointMask
 from hsi_toolkit.models.spatial_filter import SpatialFilter
 
 Json: TypeAlias = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
@@ -30,7 +31,7 @@ class SceneClassifier(nn.Module):
 
     A block of a scene, read with a halo of ``radius`` pixels (mirrored at the scene's edge), goes through
     ``features`` (cut into windows for ``network_logits``) and ``spectra`` (pixel by pixel for
-    ``expert_logits``), and ``combine`` joins the two. All three spatial steps together reach no farther than ``radius``.
+    ``expert_logits``), and ``combine`` joins the two. No spatial step reaches farther than ``radius``.
 
     Attributes:
         radius: reach of a window in pixels; its side is ``2 * radius + 1``.
@@ -88,12 +89,10 @@ class SceneClassifier(nn.Module):
         odd side, one included.
         """
         middle = windows.shape[-1] // 2
-        centres = windows[:, :, middle, middle][:, :, None, None]
-        side = 2 * self.radius + 1
-        if self.context:
-            seen = torch.where(windows.isnan(), centres, windows)
-        else:
-            seen = centres.expand(-1, -1, side, side)
+        centres = windows[:, :, middle, middle]
+        if not self.context:
+            return pixel_logits(self.network, centres)
+        seen = torch.where(windows.isnan(), centres[:, :, None, None], windows)
         logits: Tensor = self.network(seen.unsqueeze(1))
         return logits
 
@@ -185,6 +184,22 @@ class SceneClassifier(nn.Module):
             context=bool(metadata["context"]),
             network_weight=float(metadata["network_weight"]),  # type: ignore[arg-type]
         )
+
+
+def pixel_logits(network: HSIViT | DualViT, pixels: Tensor) -> Tensor:
+    """Logits (N, K) of single pixels (N, F), without any neighbour.
+
+    The network sees the middle cell of a window alone, all of it equal to the pixel, as if the other cells were
+    masked: a ninth of the tokens of a window.
+    """
+    layout = network.config
+    tokens = pixels.reshape(-1, layout.groups, layout.b_patch_size)
+    tokens = tokens.repeat_interleave(layout.patch_size**2, dim=2).repeat_interleave(layout.cells, dim=1)
+    middle = layout.cells // 2 + layout.cells * torch.arange(layout.groups, device=pixels.device)
+    ids = middle.expand(len(pixels), -1)
+    encoded = network.encode_visible(tokens, JointMask(ids, ids, len_t=layout.groups, len_l=1))
+    logits: Tensor = network.cls_head(aggregate(encoded, layout.groups))
+    return logits
 
 
 def _under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

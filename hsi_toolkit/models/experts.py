@@ -40,7 +40,8 @@ class SpectralFeatures(nn.Module):
 
     def components(self, spectra: Tensor) -> Tensor:
         """Components (…, n_features) of spectra (…, bands)."""
-        return (spectra - self.mean) @ self.matrix
+        scores: Tensor = (spectra - self.mean) @ self.matrix
+        return scores
 
     def with_shape(self, spectra: Tensor) -> Tensor:
         """Components of spectra (N, bands), then those of their shapes."""
@@ -50,7 +51,8 @@ class SpectralFeatures(nn.Module):
 
 def shapes_of(spectra: Tensor, floor: Tensor) -> Tensor:
     """Spectra (N, bands) divided by their Euclidean length plus ``floor``."""
-    return spectra / (torch.linalg.vector_norm(spectra, dim=1, keepdim=True) + floor)
+    shapes: Tensor = spectra / (torch.linalg.vector_norm(spectra, dim=1, keepdim=True) + floor)
+    return shapes
 
 
 class LinearExpert(nn.Module):
@@ -76,7 +78,9 @@ class LinearExpert(nn.Module):
 class ForestExpert(nn.Module):
     """The mean class frequencies of the leaves that a forest's trees lead to.
 
-    All nodes stand in one table: ``feature`` and ``threshold`` (M,), ``branches`` (M, 2) a leaf's leading to itself, class frequencies ``values`` (M, K), and ``roots`` (T,). ``depth`` is the longest path's length.
+    All nodes stand in one table: ``feature`` and ``threshold`` (M,), the ``branches`` (M, 2) below, which lead
+    from a leaf to itself, class frequencies ``values`` (M, K), and ``roots`` (T,). ``depth`` is the longest
+    path's length.
     """
 
     feature: Tensor
