@@ -24,7 +24,7 @@ from hsi_toolkit.training.labels import Grid, Labels, read_labels
 from hsi_toolkit.training.leakage import TrainingPixels
 
 #: Longest side of the map's picture in the report.
-_PREVIEW_SIDE = 900
+PREVIEW_SIDE = 900
 
 
 def run(task: Evaluate, progress: Progress) -> Mapping[str, object]:
@@ -56,7 +56,9 @@ def _assess(
     task: Evaluate, class_map: xr.DataArray, legend: list[ClassEntry], labels: Labels, progress: Progress
 ) -> AccuracyReport:
     values = np.nan_to_num(read_pixels(class_map, labels.rows, labels.cols)[:, 0], nan=-1).astype(np.int64)
-    names, of_map, of_labels = match_classes([entry.name for entry in legend], labels.names)
+    names, of_map, of_labels = match_classes(
+        [entry.name for entry in legend], labels.names, [entry.value for entry in legend], labels.values
+    )
     mapped = np.full(len(labels), -1, np.int64)
     for entry, index in zip(legend, of_map, strict=True):
         mapped[values == entry.value] = index
@@ -124,13 +126,23 @@ def _content(
         legend=legend,
         accuracy=accuracy,
         warnings=labels.warnings,
-        map_png=map_preview_png(thinned_map(class_map), legend),
+        map_png=map_preview_png(thinned_map(class_map), legend, metres_per_pixel=map_metres(class_map)),
         reproduction=task.to_dict(),
     )
 
 
-def thinned_map(class_map: xr.DataArray, side: int = _PREVIEW_SIDE) -> NDArray[np.int64]:
+def thinned_map(class_map: xr.DataArray, side: int = PREVIEW_SIDE) -> NDArray[np.int64]:
     """Every n-th row and column of a class map, so that its longer side is at most ``side``; 0 is no data."""
     step = -(-max(class_map.sizes["y"], class_map.sizes["x"]) // side)
     values = class_map[0, ::step, ::step].to_numpy()
     return np.nan_to_num(values, nan=0).astype(np.int64)
+
+
+def map_metres(raster: xr.DataArray, side: int = PREVIEW_SIDE) -> float | None:
+    """Metres a pixel of the thinned map covers, for its scale bar; None without a projected grid."""
+    crs = raster.rio.crs
+    if not crs or not crs.is_projected:
+        return None
+    step = -(-max(raster.sizes["y"], raster.sizes["x"]) // side)
+    a, _, _, d, *_ = raster.rio.transform()[:6]
+    return float(np.hypot(a, d)) * step * float(crs.linear_units_factor[1])

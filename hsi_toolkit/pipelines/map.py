@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from hsi_toolkit.errors import OutputError
 from hsi_toolkit.files import atomic_path, check_output
 from hsi_toolkit.pipelines import classify
-from hsi_toolkit.pipelines.evaluate import thinned_map
+from hsi_toolkit.pipelines.evaluate import PREVIEW_SIDE, map_metres, thinned_map
 from hsi_toolkit.pipelines.train import Training, report_content, result_of, train
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.reports.map_preview import Pixels, map_preview_png
@@ -18,8 +16,6 @@ from hsi_toolkit.tasks.classify import Classify
 from hsi_toolkit.tasks.map import Map
 from hsi_toolkit.tasks.train import Train
 
-#: Longest side of the preview in map pixels.
-_PREVIEW_SIDE = 900
 FILES = {
     "model": "model.safetensors",
     "map": "map.tif",
@@ -79,20 +75,17 @@ def _classify_task(task: Map, paths: Mapping[str, Path]) -> Classify:
 def _preview(training: Training, map_path: Path) -> bytes:
     """The scene's colours with the polygons, and the map beside it."""
     class_map, scene = open_scene(map_path), training.scene
-    classes = thinned_map(class_map, _PREVIEW_SIDE)
-    step = -(-max(class_map.sizes["y"], class_map.sizes["x"]) // _PREVIEW_SIDE)
-    rgb = scene.hsi.rgb(max_size=_PREVIEW_SIDE).to_numpy()
+    classes = thinned_map(class_map)
+    step = -(-max(class_map.sizes["y"], class_map.sizes["x"]) // PREVIEW_SIDE)
+    rgb = scene.hsi.rgb(max_size=PREVIEW_SIDE).to_numpy()
     labels, split = training.labels, training.split
     fitted = labels if split is None else labels.select(split.train)
     test = None if split is None else labels.select(split.test)
-    crs = scene.rio.crs
-    a, _, _, d, *_ = scene.rio.transform()[:6]
-    metres = float(np.hypot(a, d)) * step if crs and crs.is_projected else None
     return map_preview_png(
         classes,
         labels.legend(),
         rgb=rgb,
         training=Pixels(fitted.rows, fitted.cols).thinned(step),
         test=None if test is None else Pixels(test.rows, test.cols).thinned(step),
-        metres_per_pixel=metres,
+        metres_per_pixel=map_metres(class_map),
     )

@@ -9,7 +9,7 @@ MAP_SUFFIXES = (".tif",)
 
 HSIMAE_PAPER = (
     "Wang et al. 2024, HSIMAE: A Unified Masked Autoencoder with Large-Scale Pretraining for Hyperspectral "
-    "Image Classification, IEEE Journal of Selected Topics in Applied Earth Observations and Remote Sensing 17"
+    "Image Classification, IEEE J. of Selected Topics in Applied Earth Observations and Remote Sensing 17"
 )
 
 
