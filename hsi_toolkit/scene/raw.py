@@ -194,11 +194,11 @@ class RawSource:
                 here = band_subset(bands, share) if self.order[0] == "b" else bands
                 self._read_planes(storage, plan, buffer, here, planes[share], in_file_order[share])
 
-            if len(shares) == 1:
+            with ThreadPoolExecutor(THREADS) as helpers:
+                others = [helpers.submit(work, *task) for task in zip(shares[1:], buffers[1:], strict=True)]
                 work(shares[0], buffers[0])
-            else:
-                with ThreadPoolExecutor(len(shares)) as pool:
-                    list(pool.map(work, shares, buffers))
+                for other in others:
+                    other.result()
         return out
 
     def _plan(self, axes: dict[str, _Axis]) -> _Plan:
