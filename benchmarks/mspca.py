@@ -3,8 +3,8 @@
     python -m benchmarks.mspca [--json FILE] [--repeats N]
 
 Both sides fit and transform; the time is the best of the repeats, in which the sides alternate. scikit-learn
-is given the pixels in float64, because in float32 its eigenvalues are off by more than the goal allows; neither
-the conversion nor the original's global min-max, which whitening undoes, is counted.
+is given the pixels in float64, because in float32 its eigenvalues are off by more than the goal allows;
+neither the conversion nor the global min-max of the original, which whitening undoes, is counted.
 
 The scenes have the sizes of Pavia University and Salinas, 24 materials in patches of mixtures, and sensor
 noise, so that each of the 64 components stands above rounding.

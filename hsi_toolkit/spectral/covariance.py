@@ -4,20 +4,24 @@ import numpy as np
 import numpy.typing as npt
 
 from hsi_toolkit.errors import SceneError
+from hsi_toolkit.spectral.parallel import map_blocks
 
 Matrix = npt.NDArray[np.float64]
 
 # Pixels converted to float64 at a time: large enough for BLAS, small enough for the cache.
 _BLOCK = 4096
+# Pixels that one thread sums before its result is merged. Fixed, so that the result does not depend on the
+# number of threads.
+_RUN = 4 * _BLOCK
 
 
 class StreamingCovariance:
     """Mean and covariance of spectra given block by block.
 
-    Every block is centred on the running mean before its products are summed in float64, and blocks are
-    merged after Chan, Golub and LeVeque 1983, so that neither the offset nor the number of the pixels costs
-    digits. (Summing in float32 would be 1.7 times faster and loses the trailing eigenvalues: errors of
-    1e-3 on correlated bands against 1e-10.) Pixels with a value that is not finite are left out.
+    Every block is centred before its products are summed in float64, and blocks are merged after Chan, Golub
+    and LeVeque 1983, so that neither the offset nor the number of the pixels costs digits. (Summing in
+    float32 would be 1.7 times faster and loses the trailing eigenvalues: errors of 1e-3 on correlated
+    bands against 1e-10.) Pixels with a value that is not finite are left out.
     """
 
     def __init__(self, n_bands: int) -> None:
@@ -53,41 +57,60 @@ class StreamingCovariance:
 
     def update(self, X: npt.NDArray[np.generic]) -> None:
         """Add pixels ``X`` (n_pixels, n_bands) of any real dtype."""
-        buffer = np.empty((min(_BLOCK, len(X)), self.n_bands))
-        for start in range(0, len(X), _BLOCK):
-            block = X[start : start + _BLOCK]
-            if self.n_pixels == 0:
-                self._guess_mean(block)
-            centred = np.subtract(block, self.mean, out=buffer[: len(block)], casting="unsafe")
-            if not self._add(centred):
-                self._valid += np.isfinite(centred).sum(axis=0)
-                self._add(centred[np.isfinite(centred).all(axis=1)])
-            else:
-                self._valid += len(block)
+        runs = [X[start : start + _RUN] for start in range(0, len(X), _RUN)]
+        for part in map_blocks(_covariance_of, runs):
+            self.merge(part)
 
-    def _guess_mean(self, block: npt.NDArray[np.generic]) -> None:
-        """Give the first block something to be centred on; it counts for nothing else."""
-        spectra = block.astype(np.float64)
-        valid = np.isfinite(spectra).all(axis=1)
-        if valid.any():
-            self.mean = spectra[valid].mean(axis=0)
+    def merge(self, other: "StreamingCovariance") -> None:
+        """Add the pixels that ``other`` has seen."""
+        self._valid = self._valid + other._valid
+        if other.n_pixels == 0:
+            return
+        total = self.n_pixels + other.n_pixels
+        step = other.mean - self.mean
+        weight = self.n_pixels * other.n_pixels / total
+        self._scatter = self._scatter + other._scatter + weight * np.outer(step, step)
+        self.mean = self.mean + step * (other.n_pixels / total)
+        self.n_pixels = total
 
-    def _add(self, centred: Matrix) -> bool:
-        """Merge pixels centred on the running mean; False, and nothing changed, if one is not finite."""
-        with np.errstate(invalid="ignore"):
-            total: Matrix = np.ones(len(centred)) @ centred
-        if not np.isfinite(total).all():
-            return False
-        count = len(centred)
-        if count == 0:
-            return True
-        step = total / count
-        scatter = centred.T @ centred - np.outer(step, total)
-        weight = self.n_pixels * count / (self.n_pixels + count)
-        self._scatter += scatter + weight * np.outer(step, step)
-        self.mean = self.mean + step * (count / (self.n_pixels + count))
-        self.n_pixels += count
-        return True
+
+def _covariance_of(X: npt.NDArray[np.generic]) -> StreamingCovariance:
+    """The covariance of pixels (n_pixels, n_bands), one cache-sized block after the other."""
+    covariance = StreamingCovariance(X.shape[1])
+    shift = _typical(X)
+    buffer = np.empty((min(_BLOCK, len(X)), X.shape[1]))
+    for start in range(0, len(X), _BLOCK):
+        block = X[start : start + _BLOCK]
+        centred = np.subtract(block, shift, out=buffer[: len(block)], casting="unsafe")
+        covariance.merge(_covariance_of_block(centred, shift))
+    return covariance
+
+
+def _covariance_of_block(centred: Matrix, shift: Matrix) -> StreamingCovariance:
+    """The covariance of the finite ones among pixels of which ``shift`` has been subtracted."""
+    result = StreamingCovariance(len(shift))
+    with np.errstate(invalid="ignore"):
+        total: Matrix = np.ones(len(centred)) @ centred
+    if np.isfinite(total).all():
+        result._valid += len(centred)
+    else:
+        finite = np.isfinite(centred)
+        result._valid += finite.sum(axis=0)
+        centred = centred[finite.all(axis=1)]
+        total = centred.sum(axis=0)
+    if len(centred):
+        result.n_pixels = len(centred)
+        result.mean = shift + total / len(centred)
+        result._scatter = centred.T @ centred - np.outer(total, total / len(centred))
+    return result
+
+
+def _typical(X: npt.NDArray[np.generic]) -> Matrix:
+    """A spectrum near those of ``X``: their mean, or zero where none is valid."""
+    spectra = X[:: max(1, len(X) // 64)].astype(np.float64)
+    valid = np.isfinite(spectra).all(axis=1)
+    mean: Matrix = spectra[valid].mean(axis=0) if valid.any() else np.zeros(X.shape[1])
+    return mean
 
 
 def _bands(indices: npt.NDArray[np.int64]) -> str:

@@ -8,7 +8,7 @@ not change when all bands are shifted and scaled alike, so that step is left out
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
@@ -21,12 +21,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.spectral.covariance import Matrix, StreamingCovariance
+from hsi_toolkit.spectral.parallel import map_blocks
 
 Pixels = npt.NDArray[np.float32 | np.float64]
 SignConvention = Literal["loading", "score"]
 
 # Pixels transformed at a time: the centred copy stays in the cache.
-_BLOCK = 8192
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,10 @@ class SegmentPCA(TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimato
         highest = np.zeros(len(components.variances))
         lowest = np.zeros(len(components.variances))
         for block in blocks:
-            for centred in self._centred(self._validated(block, reset=False)):
-                scores = centred.astype(np.float64, copy=False) @ components.vectors
+            pixels = self._validated(block, reset=False)
+            for start in range(0, len(pixels), _BLOCK):
+                centred = pixels[start : start + _BLOCK].astype(np.float64) - self.mean_
+                scores = centred @ components.vectors
                 highest = np.fmax(highest, np.fmax.reduce(scores, axis=0))
                 lowest = np.fmin(lowest, np.fmin.reduce(scores, axis=0))
         signs = np.where(-lowest > highest, -1.0, 1.0)
@@ -131,10 +134,14 @@ class SegmentPCA(TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimato
         dtype = _feature_dtype(pixels)
         matrix = self.components_matrix_.astype(dtype)
         features: Pixels = np.empty((len(pixels), matrix.shape[1]), dtype=dtype)
-        start = 0
-        for centred in self._centred(pixels):
-            np.matmul(centred, matrix, out=features[start : start + len(centred)])
-            start += len(centred)
+        mean = self.mean_.astype(dtype)
+
+        def project(block: slice) -> None:
+            with np.errstate(invalid="ignore"):
+                np.matmul(np.subtract(pixels[block], mean), matrix, out=features[block])
+
+        for _ in map_blocks(project, [slice(i, i + _BLOCK) for i in range(0, len(pixels), _BLOCK)]):
+            pass
         return features
 
     def inverse_transform(self, F: npt.ArrayLike) -> Pixels:
@@ -216,12 +223,6 @@ class SegmentPCA(TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimato
             self, X, reset=reset, dtype="numeric", ensure_all_finite=False, ensure_min_samples=min_samples
         )
         return pixels
-
-    def _centred(self, pixels: npt.NDArray[np.generic]) -> Iterator[Pixels]:
-        """Blocks of pixels less the mean spectrum, in the dtype of the features."""
-        mean = self.mean_.astype(_feature_dtype(pixels))
-        for start in range(0, len(pixels), _BLOCK):
-            yield np.subtract(pixels[start : start + _BLOCK], mean)
 
 
 class GroupwisePCA(SegmentPCA):

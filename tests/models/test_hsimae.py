@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsi_toolkit.errors import ModelError, ParameterError
@@ -70,6 +70,7 @@ def test_swiglu_widths_are_the_published_ones() -> None:
     assert {dim: swiglu_width(dim) for dim in widths} == widths
 
 
+@settings(deadline=None)
 @given(side=st.integers(1, 4), patch=st.integers(1, 4), groups=st.integers(1, 5), b_patch=st.integers(1, 9))
 def test_joining_cut_tokens_gives_the_windows_back(side: int, patch: int, groups: int, b_patch: int) -> None:
     layout = TokenLayout(side * patch, patch, groups * b_patch, b_patch)
@@ -110,6 +111,7 @@ def test_joint_mask_shows_a_grid_in_raster_order() -> None:
     assert mask.removed.sum() == 10
 
 
+@settings(deadline=None)
 @given(ratio=st.floats(0.05, 0.95), seed=st.integers(0, 99))
 def test_every_mask_restores_the_raster_order(ratio: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.spectral import StreamingCovariance
@@ -16,6 +17,7 @@ def streamed(*blocks: np.ndarray) -> StreamingCovariance:
     return covariance
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 60), max_size=5))
 def test_any_split_into_blocks_gives_the_covariance_of_the_whole(seed: int, cuts: list[int]) -> None:
     X = np.random.default_rng(seed).normal(size=(60, 4)) * [1, 10, 100, 0.01] + [0, 5, -300, 1]
@@ -75,3 +77,18 @@ def test_bands_without_a_valid_value_are_named() -> None:
 def test_fewer_than_two_pixels_are_refused(pixels: int) -> None:
     with pytest.raises(SceneError, match=f"Only {pixels} pixels are valid in all 3 bands"):
         _ = streamed(np.ones((pixels, 3))).covariance
+
+
+def test_the_number_of_threads_does_not_change_a_digit() -> None:
+    X = np.random.default_rng(5).normal(size=(70_000, 6)).astype(np.float32)
+    whole = streamed(X)
+    with threadpool_limits(1):
+        alone = streamed(X)
+    np.testing.assert_array_equal(whole.covariance, alone.covariance)
+
+
+def test_merging_covariances_is_seeing_all_pixels() -> None:
+    X = np.random.default_rng(6).normal(size=(500, 3))
+    merged = streamed(X[:100])
+    merged.merge(streamed(X[100:]))
+    np.testing.assert_allclose(merged.covariance, np.cov(X.T), rtol=1e-12)

@@ -126,7 +126,7 @@ def test_integers_are_not_rounded_on_the_way() -> None:
     np.testing.assert_allclose(GroupwisePCA().fit_transform(X), exact, atol=1e-9)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(bands=st.integers(32, 90), seed=st.integers(0, 50))
 def test_spectra_made_of_features_have_those_features(bands: int, seed: int) -> None:
     X = spectra(200, bands, seed)

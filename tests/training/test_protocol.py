@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsi_toolkit.errors import LabelError, SceneError
 from hsi_toolkit.training.protocol import paper_split, pixel_windows, unlabelled_windows, window_starts
 
 
+@settings(deadline=None)
 @given(length=st.integers(9, 200), step=st.integers(1, 9))
 def test_windows_reach_from_edge_to_edge_without_a_gap(length: int, step: int) -> None:
     starts = window_starts(length, 9, step)
