@@ -78,9 +78,9 @@ class LinearExpert(nn.Module):
 class ForestExpert(nn.Module):
     """The mean class frequencies of the leaves that a forest's trees lead to.
 
-    All nodes stand in one table: ``feature`` and ``threshold`` (M,), the ``branches`` (M, 2) below, which lead
-    from a leaf to itself, class frequencies ``values`` (M, K), and ``roots`` (T,). ``depth`` is the longest
-    path's length.
+    All nodes stand in one table: ``feature`` and ``threshold`` (M,), the ``branches`` (M, 2) below, which
+    lead from a leaf to itself, class frequencies ``values`` (M, K), and ``roots`` (T,). ``depth`` is the
+    longest path's length.
     """
 
     feature: Tensor
@@ -127,7 +127,8 @@ class ExpertStack(nn.Module):
         """Log-probabilities (N, K) of spectra (N, bands) with their ``features`` (``with_shape``)."""
         linear = self.spectral(spectra).exp() + self.component(features).exp()
         mean = (linear + self.forest(features)) / 3
-        return mean.clamp_min(1e-6).log()
+        logits: Tensor = mean.clamp_min(1e-6).log()
+        return logits
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], depth: int) -> Self:
