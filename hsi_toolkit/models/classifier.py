@@ -189,8 +189,8 @@ class SceneClassifier(nn.Module):
 def pixel_logits(network: HSIViT | DualViT, pixels: Tensor) -> Tensor:
     """Logits (N, K) of single pixels (N, F), without any neighbour.
 
-    The network sees the middle cell of a window alone, all of it equal to the pixel, as if the other cells were
-    masked: a ninth of the tokens of a window.
+    The network sees the middle cell of a window alone, all of it equal to the pixel, as if the other cells
+    were masked: a ninth of the tokens of a window.
     """
     layout = network.config
     tokens = pixels.reshape(-1, layout.groups, layout.b_patch_size)
