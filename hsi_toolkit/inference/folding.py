@@ -64,7 +64,7 @@ class FoldedBlock:
 class FoldedNetwork:
     """All weights of an ``HSIViT`` for T band groups and L cells a window, K classes.
 
-    ``embed`` (D, values) and ``positions`` (D, T, L), biases included, make tokens. ``head`` (K, T*D), t-major,
+    ``embed`` (D, values) and ``positions`` (D, T, L), biases included, make tokens; ``head`` (K, T*D)
     applies to the mean over the cells of the stream divided by its root mean square.
     """
 
@@ -103,7 +103,7 @@ class FoldedNetwork:
         projection = network.patch_embed.proj
         bias = torch.zeros(config.embed_dim) if projection.bias is None else projection.bias
         positions = network.pos_embed[0].double() + bias.detach().to(centre)
-        head = network.cls_head.weight.detach().double().unflatten(1, (config.groups, config.embed_dim))
+        head = network.cls_head.weight.detach().double().view(-1, config.groups, config.embed_dim)
         scale, shift = network.norm.weight.detach().double(), network.norm.bias.detach().double()
         return cls(
             groups=config.groups,
@@ -111,7 +111,7 @@ class FoldedNetwork:
             patch=config.patch_size,
             heads=config.num_heads,
             embed=centre @ projection.weight.detach().double().flatten(1),
-            positions=(centre @ positions.T).unflatten(1, (config.groups, config.cells)),
+            positions=(centre @ positions.T).view(-1, config.groups, config.cells),
             spatial=_fold_all(network.blocks_1),
             spectral=_fold_all(network.blocks_2),
             joint=_fold_all(network.blocks),
@@ -119,21 +119,14 @@ class FoldedNetwork:
             head_bias=network.cls_head.bias.detach().double() + (head @ shift).sum(dim=1),
         )
 
-    def collapsed(self) -> Self:
-        """The network with one cell a window, for windows that are the same pixel all over.
+    def of_pixels(self) -> Self:
+        """The network for windows of one pixel: the middle cell alone, all of it equal to the pixel.
 
-        The cells of such a window differ by their position alone; here they share the mean position. That is
-        close, not equal: what uses it must check it against the whole network.
+        The same numbers as ``models.classifier.pixel_logits``.
         """
-        kernel = self.embed.unflatten(1, (-1, self.patch**2)).sum(dim=2)
-        return replace(
-            self, side=1, patch=1, embed=kernel, positions=self.positions.mean(dim=2, keepdim=True)
-        )
-
-    @property
-    def window(self) -> int:
-        """Side of the windows it takes, in pixels."""
-        return self.side * self.patch
+        kernel = self.embed.view(self.dim, -1, self.patch**2).sum(dim=2)
+        middle = self.positions[:, :, self.cells // 2, None]
+        return replace(self, side=1, patch=1, embed=kernel, positions=middle)
 
     def gflop(self) -> float:
         """Arithmetic of one window in its matrix products, 1e9 operations."""
@@ -149,9 +142,7 @@ def _fold_all(blocks: nn.ModuleList) -> tuple[FoldedBlock, ...]:
 def _fold_queries(attention: Attention, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
     """Query, key and value weights (3D, D) behind ``norm``, and the biases of queries and values."""
     scale, shift = norm.weight.detach().double(), norm.bias.detach().double()
-    query, key, value = (
-        layer.weight.detach().double() for layer in (attention.q, attention.k, attention.v)
-    )
+    query, key, value = (layer.weight.detach().double() for layer in (attention.q, attention.k, attention.v))
     query = query * (query.shape[0] // attention.num_heads) ** -0.5
     query_bias = attention.q.bias.detach().double() * (query.shape[0] // attention.num_heads) ** -0.5
     qkv = torch.cat([query, key, value]) * scale

@@ -1,0 +1,143 @@
+"""The rasters a classification writes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hsi_toolkit.errors import OutputError
+from hsi_toolkit.inference.prepare import PreparedBlock
+from hsi_toolkit.scene.class_map import ClassEntry
+from hsi_toolkit.scene.writer import RasterWriter
+
+NODATA = 0
+"""What class maps hold where there is no data; classes count from 1."""
+
+SHARE_SCALE = 1e-4
+SHARE_NODATA = 65535
+"""Probabilities and uncertainty are stored as whole ten-thousandths (uint16): half of float32's size, and
+finer than any classifier is sure."""
+
+
+@dataclass(frozen=True)
+class MapOutputs:
+    """The rasters to write.
+
+    Attributes:
+        class_map: GeoTIFF, uint8 (uint16 beyond 255 classes): 0 = no data, else the class from 1 to K.
+        probabilities: K bands, uint16 with scale 1e-4; None writes none.
+        uncertainty: one band, uint16 with scale 1e-4: the entropy of the probabilities divided by log K, from
+            0 (one class is certain) to 1 (all are alike); None writes none.
+
+    Raises:
+        OutputError: two of them have the same name.
+    """
+
+    class_map: str | Path
+    probabilities: str | Path | None = None
+    uncertainty: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        paths = [path for path in (self.class_map, self.probabilities, self.uncertainty) if path is not None]
+        names = [Path(path).absolute() for path in paths]
+        for path, name in zip(paths, names, strict=True):
+            if names.count(name) > 1:
+                raise OutputError(f"Two outputs have the name {path}.", "Give each its own.")
+
+
+class MapWriter:
+    """Writes the outputs block by block; they appear when the ``with`` block ends well, or not at all."""
+
+    def __init__(
+        self,
+        outputs: MapOutputs,
+        *,
+        like: xr.DataArray,
+        n_classes: int,
+        classes: Sequence[ClassEntry] | None = None,
+        tags: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.counts = np.zeros(n_classes + 1, np.int64)
+        """Pixels written so far: without data, then of each class."""
+        self._dtype = np.uint8 if n_classes < 256 else np.uint16
+        self._map = RasterWriter(
+            outputs.class_map,
+            like=like,
+            dtype=self._dtype,
+            nodata=NODATA,
+            descriptions=["class"],
+            classes=classes,
+            tags=tags,
+            overwrite=overwrite,
+        )
+
+        def shares(path: str | Path | None, names: list[str]) -> RasterWriter | None:
+            if path is None:
+                return None
+            return RasterWriter(
+                path,
+                like=like,
+                count=len(names),
+                dtype=np.uint16,
+                nodata=SHARE_NODATA,
+                descriptions=names,
+                scale=SHARE_SCALE,
+                overwrite=overwrite,
+            )
+
+        names = [entry.name for entry in classes] if classes else [f"class {k + 1}" for k in range(n_classes)]
+        self._probabilities = shares(outputs.probabilities, names)
+        self._uncertainty = shares(outputs.uncertainty, ["uncertainty"])
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for raster in (self._map, self._probabilities, self._uncertainty):
+                if raster is not None:
+                    stack.enter_context(raster)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, block: PreparedBlock, log_probabilities: Tensor) -> None:
+        """Write a block, given the log-probabilities (n, K) of its pixels that have data."""
+        shape = (block.y1 - block.y0, block.columns)
+        core = block.core().cpu().numpy()
+        labels = np.full(shape, NODATA, self._dtype)
+        labels.flat[core] = log_probabilities.argmax(dim=1).cpu().numpy() + 1
+        self.counts += np.bincount(labels.ravel(), minlength=len(self.counts))
+        self._map.write(labels, block.y0)
+        if self._probabilities is not None:
+            self._probabilities.write(_stored(log_probabilities.exp(), core, shape), block.y0)
+        if self._uncertainty is not None:
+            self._uncertainty.write(_stored(normalised_entropy(log_probabilities), core, shape), block.y0)
+
+
+def normalised_entropy(log_probabilities: Tensor) -> Tensor:
+    """Entropy (n, 1) of log-probabilities (n, K) divided by its largest value, log K; 0 for one class."""
+    probabilities = log_probabilities.exp()
+    # Where a probability is 0 its logarithm is minus infinity, but its part of the entropy is 0.
+    entropy = -(probabilities * log_probabilities.clamp_min(-1e4)).sum(dim=1, keepdim=True)
+    return entropy / max(math.log(log_probabilities.shape[1]), 1e-9)
+
+
+def _stored(shares: Tensor, core: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.uint16]:
+    """Shares (n, bands), 0 to 1, of the pixels ``core`` as they are stored, (bands, rows, columns)."""
+    whole = (shares.clamp(0, 1) / SHARE_SCALE).round().to(torch.int32).cpu().numpy()
+    out = np.full((whole.shape[1], shape[0] * shape[1]), SHARE_NODATA, np.uint16)
+    out[:, core] = whole.T
+    return out.reshape(-1, *shape)

@@ -1,0 +1,201 @@
+"""The network's opinion on every pixel: cheap where that decides, in full precision where it is close.
+
+Matrix products in 16 bits are twice as fast, on a GPU ten times, and nearly the same. How nearly
+is measured on a sample of each block; every pixel whose two best classes lie closer together than four
+times the largest error seen is computed again in float32. The labels are then those of the float32
+network. Where the cheap network is too far off for this to pay, it is
+not used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hsi_toolkit.inference.batches import BatchRunner
+from hsi_toolkit.inference.devices import fast_dtype
+from hsi_toolkit.inference.feature_major import FeatureMajorForward
+from hsi_toolkit.inference.folding import FoldedNetwork
+from hsi_toolkit.inference.prepare import PreparedBlock, Windows
+from hsi_toolkit.inference.token_major import TokenMajorForward
+from hsi_toolkit.models.classifier import SceneClassifier
+from hsi_toolkit.models.hsimae import HSIViT
+from hsi_toolkit.progress import Progress
+
+FIRST_SAMPLE = 256
+LATER_SAMPLE = 32
+"""Pixels of the first and of each further block on which the cheap network is held against the whole one."""
+
+SAFETY = 4.0
+"""Margins up to this many times the largest error of a sample are not trusted."""
+
+MOST_RECHECKED = 0.5
+"""If more than this share of a sample must be computed twice, the cheap network does not pay."""
+
+CPU_TOKENS = 2304
+"""Tokens of 128 channels a batch, 64 windows of Base: more leave the cache, fewer fill no vector."""
+
+CPU_GFLOP = 30.0
+"""Arithmetic of a batch on a processor, a third of a second: cancelling waits for the batches that run."""
+
+PLAIN_BATCH = 32
+"""Windows a batch of a network that is not folded."""
+
+CUDA_TOKENS = 1 << 18
+"""Tokens a batch on CUDA: enough to fill the largest device."""
+
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Counts:
+    """What was computed: windows altogether, and how many of them were float32 checks of cheap ones."""
+
+    windows: int = 0
+    rechecked: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """One way to compute the network: its arithmetic, the function and the batches it runs in."""
+
+    name: str
+    forward: Forward
+    runner: BatchRunner
+
+
+class PixelNetwork:
+    """The network of a classifier, for the pixels of prepared blocks.
+
+    Args:
+        classifier: in evaluation mode, on ``device``.
+        memory: bytes that all threads' batches may take.
+        batch_size: windows a batch to start with; None chooses by memory and cache.
+        float32: compute everything in float32 and in full.
+    """
+
+    def __init__(
+        self,
+        classifier: SceneClassifier,
+        device: torch.device,
+        *,
+        memory: int,
+        batch_size: int | None = None,
+        float32: bool = False,
+    ) -> None:
+        self.counts = Counts()
+        self._classifier = classifier
+        self._radius = classifier.radius if classifier.context else 0
+        dtype = torch.float32 if float32 else fast_dtype(device)
+        build = _Builder(classifier, device, memory, batch_size)
+        self._full = build.engine(torch.float32)
+        self._cheap = None if dtype == torch.float32 or build.folded is None else build.engine(dtype)
+        self._tolerance: float | None = None
+
+    @property
+    def precision(self) -> str:
+        """What first answers are computed in."""
+        return (self._cheap or self._full).name
+
+    def quick_logits(self, block: PreparedBlock, pixels: Tensor, progress: Progress) -> Tensor:
+        """Network logits (n, K) of pixels by the fastest arithmetic, none of them checked."""
+        return self._logits(self._cheap or self._full, block, pixels, progress)
+
+    def log_probabilities(self, block: PreparedBlock, progress: Progress) -> Tensor:
+        """Log-probabilities (n, K) of the block's pixels, the label of each that of the float32 network."""
+        self._calibrate(block, progress.part(0.0, 0.1))
+        if self._cheap is None or self._tolerance is None:
+            logits = self._logits(self._full, block, block.pixels, progress.part(0.1, 1.0))
+            return self._classifier.combine(logits, block.experts)
+        logits = self._logits(self._cheap, block, block.pixels, progress.part(0.1, 0.9))
+        combined = self._classifier.combine(logits, block.experts)
+        # Negated, so that what is not a number is close as well.
+        close = (~(margins(combined) > self._tolerance)).nonzero().squeeze(1)
+        self.counts.rechecked += len(close)
+        logits = self._logits(self._full, block, block.pixels[close], progress.part(0.9, 1.0))
+        combined[close] = self._classifier.combine(logits, _rows(block.experts, close))
+        return combined
+
+    def _calibrate(self, block: PreparedBlock, progress: Progress) -> None:
+        """Learn how far the cheap network is off, and give it up where it does not pay."""
+        size = FIRST_SAMPLE if self._tolerance is None else LATER_SAMPLE
+        if self._cheap is None or len(block.pixels) <= size:
+            return
+        sample = torch.linspace(0, len(block.pixels) - 1, size, device=block.pixels.device).long()
+        pixels, experts = block.pixels[sample], _rows(block.experts, sample)
+        whole, quick = (
+            self._classifier.combine(self._logits(engine, block, pixels, progress), experts)
+            for engine in (self._full, self._cheap)
+        )
+        best = quick.topk(min(2, quick.shape[1]), dim=1).indices
+        margin = margins(quick, best)
+        error = float((margin - margins(whole, best)).abs().nan_to_num(nan=torch.inf).max())
+        self._tolerance = max(self._tolerance or 0.0, SAFETY * error)
+        if float((margin <= self._tolerance).float().mean()) > MOST_RECHECKED:
+            self._cheap = None
+
+    def _logits(self, engine: Engine, block: PreparedBlock, pixels: Tensor, progress: Progress) -> Tensor:
+        windows = Windows(block, self._radius)
+        out = torch.empty(len(pixels), self._classifier.n_classes, device=pixels.device)
+        self.counts.windows += len(pixels)
+        return engine.runner.run(lambda some: engine.forward(windows.at(some)), pixels, out, progress)
+
+
+def margins(log_probabilities: Tensor, best: Tensor | None = None) -> Tensor:
+    """How far (n,) the best class is ahead of the second in (n, K); or the two classes ``best`` (n, 2)."""
+    if log_probabilities.shape[1] < 2:
+        return torch.full_like(log_probabilities[:, 0], torch.inf)
+    if best is None:
+        best = log_probabilities.topk(2, dim=1).indices
+    pair = log_probabilities.gather(1, best)
+    return pair[:, 0] - pair[:, 1]
+
+
+def _rows(values: Tensor | None, index: Tensor) -> Tensor | None:
+    return None if values is None else values[index]
+
+
+class _Builder:
+    """Makes engines of a classifier's network for a device."""
+
+    def __init__(
+        self, classifier: SceneClassifier, device: torch.device, memory: int, batch_size: int | None
+    ) -> None:
+        self._classifier, self._device, self._memory, self._batch = classifier, device, memory, batch_size
+        network = classifier.network
+        # A network of the first generation, or any other, runs as it is.
+        self.folded = FoldedNetwork.of(network) if isinstance(network, HSIViT) else None
+        if self.folded is not None and not classifier.context:
+            self.folded = self.folded.of_pixels()
+
+    def engine(self, dtype: torch.dtype) -> Engine:
+        """The network with matrix products of ``dtype``."""
+        name = str(dtype).removeprefix("torch.")
+        if self.folded is None:
+            runner = BatchRunner(self._batch or PLAIN_BATCH, self._threads)
+            return Engine("float32", self._classifier.network_logits, runner)
+        kind = FeatureMajorForward if self._device.type == "cpu" else TokenMajorForward
+        runner = BatchRunner(self._batch or self._batch_size(self.folded), self._threads)
+        return Engine(name, kind(self.folded, dtype), runner)
+
+    @property
+    def _threads(self) -> int | None:
+        return None if self._device.type == "cpu" else 1
+
+    def _batch_size(self, folded: FoldedNetwork) -> int:
+        """Windows a batch: what fits the cache (or fills the GPU), the memory, and the wait for a cancel."""
+        tokens = folded.groups * folded.cells
+        if self._device.type == "cuda":
+            most = CUDA_TOKENS / tokens
+        else:
+            most = min(CPU_TOKENS * 128 / (tokens * folded.dim), CPU_GFLOP / folded.gflop())
+        threads = self._threads or torch.get_num_threads()
+        return max(1, int(min(most, self._memory / (threads * _window_bytes(folded)))))
+
+
+def _window_bytes(folded: FoldedNetwork) -> int:
+    """Memory of one window on its way through the network, float32."""
+    tokens, block = folded.groups * folded.cells, (*folded.joint, *folded.spatial)[0]
+    scores = 2 * folded.heads * tokens * tokens
+    return 4 * (tokens * (8 * folded.dim + block.gate_up.shape[0]) + scores)
