@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -327,6 +328,14 @@ class TestBrokenFiles:
         with pytest.raises(ModelError, match="its description is wrong") as caught:
             ModelBundle.read_metadata(described(saved, *keys, value=value))
         assert named in caught.value.problem
+
+
+class TestDocumentation:
+    def test_its_example_is_a_description(self):
+        text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+        example = json.loads(text.split("```json\n")[1].split("```")[0])
+        written = ModelMetadata.from_json(example).to_json()
+        assert written == example
 
 
 class TestCompatibility:

@@ -1,0 +1,1 @@
+"""An invented landscape with spectra: the ground the demo scene shows."""
