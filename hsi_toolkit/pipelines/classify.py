@@ -36,7 +36,7 @@ def run(task: Classify, progress: Progress) -> Mapping[str, object]:
         MapOutputs(task.output, task.probabilities, task.uncertainty),
         classes=bundle.metadata.classes,
         plan=plan,
-        mode=task.mode,
+        mode="fast" if task.mode == "fast" else "exact",
         device=choose_device(task.device),
         memory_limit=task.memory_limit * 2**20 if task.memory_limit else None,
         tags=tags,

@@ -134,8 +134,8 @@ def _content(
 def thinned_map(class_map: xr.DataArray, side: int = PREVIEW_SIDE) -> NDArray[np.int64]:
     """Every n-th row and column of a class map, so that its longer side is at most ``side``; 0 is no data."""
     step = -(-max(class_map.sizes["y"], class_map.sizes["x"]) // side)
-    values = class_map[0, ::step, ::step].to_numpy()
-    return np.nan_to_num(values, nan=0).astype(np.int64)
+    values: NDArray[np.float32] = class_map[0, ::step, ::step].to_numpy()
+    return np.where(np.isfinite(values), values, 0).astype(np.int64)
 
 
 def map_metres(raster: xr.DataArray, side: int = PREVIEW_SIDE) -> float | None:
