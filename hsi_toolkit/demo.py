@@ -168,7 +168,7 @@ def _reflectance(landscape: Landscape, rng: np.random.Generator) -> Cube:
 
 # Relative spread of plant parameters between and within fields.
 _GROWTH = {
-    "chlorophyll": 0.16, "carotenoids": 0.10, "brown": 0.35, "water": 0.14, "dry": 0.20, "cover": 0.06,
+    "chlorophyll": 0.13, "carotenoids": 0.10, "brown": 0.25, "water": 0.12, "dry": 0.16, "cover": 0.05,
     "brightness": 0.05, "flowers": 0.22,
 }  # fmt: skip
 
