@@ -1,5 +1,7 @@
 """Band means and covariance of any number of pixels in one pass, in memory of bands²."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
@@ -74,11 +76,16 @@ class StreamingCovariance:
         self.n_pixels = total
 
 
+def memory_order(X: npt.NDArray[np.generic]) -> Literal["C", "F"]:
+    """How a matrix lies in memory: "C" pixel by pixel, "F" band by band, as cubes (band, y, x) give it."""
+    return "F" if X.strides[0] < X.strides[1] else "C"
+
+
 def _covariance_of(X: npt.NDArray[np.generic]) -> StreamingCovariance:
     """The covariance of pixels (n_pixels, n_bands), one cache-sized block after the other."""
     covariance = StreamingCovariance(X.shape[1])
     shift = _typical(X)
-    buffer = np.empty((min(_BLOCK, len(X)), X.shape[1]))
+    buffer = np.empty((min(_BLOCK, len(X)), X.shape[1]), order=memory_order(X))
     for start in range(0, len(X), _BLOCK):
         block = X[start : start + _BLOCK]
         centred = np.subtract(block, shift, out=buffer[: len(block)], casting="unsafe")

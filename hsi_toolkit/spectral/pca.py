@@ -20,7 +20,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hsi_toolkit.errors import ParameterError
-from hsi_toolkit.spectral.covariance import Matrix, StreamingCovariance
+from hsi_toolkit.spectral.covariance import Matrix, StreamingCovariance, memory_order
 from hsi_toolkit.spectral.parallel import map_blocks
 
 Pixels = npt.NDArray[np.float32 | np.float64]
@@ -133,7 +133,7 @@ class SegmentPCA(TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimato
         pixels = self._validated(X, reset=False)
         dtype = _feature_dtype(pixels)
         matrix = self.components_matrix_.astype(dtype)
-        features: Pixels = np.empty((len(pixels), matrix.shape[1]), dtype=dtype)
+        features: Pixels = np.empty((len(pixels), matrix.shape[1]), dtype=dtype, order=memory_order(pixels))
         mean = self.mean_.astype(dtype)
 
         def project(block: slice) -> None:

@@ -226,6 +226,15 @@ def test_an_estimator_not_fitted_says_so() -> None:
         GroupwisePCA().transform(spectra())
 
 
+@pytest.mark.parametrize("make", ESTIMATORS)
+def test_pixels_of_a_band_sequential_cube_give_the_same_features_band_by_band(make: type[SegmentPCA]) -> None:
+    cube = np.ascontiguousarray(spectra().T)
+    estimator = make().fit(cube.T)
+    features = estimator.transform(cube.T)
+    np.testing.assert_allclose(features, make().fit_transform(spectra()), atol=1e-9)
+    assert features.T.flags.c_contiguous
+
+
 def test_names_of_the_features() -> None:
     names = MultiScalePCA().fit(spectra()).get_feature_names_out()
     assert list(names[[0, 63]]) == ["multiscalepca0", "multiscalepca63"]
