@@ -39,6 +39,11 @@ class ContextGate:
     gain: float
     gain_error: float
 
+    @property
+    def favoured(self) -> bool:
+        """Whether neighbours agree enough to use context."""
+        return self.agreement >= LEAST_AGREEMENT
+
     @classmethod
     def decide(cls, agreement: float, gain: float, gain_error: float) -> "ContextGate":
         """Context where neighbours agree and smoothing does not clearly lose."""
