@@ -50,7 +50,7 @@ class LogitGrid:
 
 def _corners(centres: Tensor, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
     """The centre before each position and the one after, with their shares."""
-    after = torch.searchsorted(centres, positions, right=True).clamp_max(len(centres) - 1)
+    after = torch.searchsorted(centres, positions.contiguous(), right=True).clamp_max(len(centres) - 1)
     before = (after - 1).clamp_min(0)
     gap = (centres[after] - centres[before]).clamp_min(1)
     share = ((positions - centres[before]) / gap).float()

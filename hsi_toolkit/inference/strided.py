@@ -53,7 +53,8 @@ class StridedNetwork:
         valid = block.valid.flatten()[numbers]
         logits = torch.zeros(len(numbers), self._classifier.n_classes, device=device)
         logits[valid] = self._network.quick_logits(block, numbers[valid], progress)
-        logits, valid = logits.view(len(fresh), len(columns), -1), valid.view(len(fresh), len(columns))
+        shape = (len(fresh), len(columns))
+        logits, valid = logits.view(*shape, logits.shape[1]), valid.view(shape)
         if above is not None:
             logits, valid = torch.cat([above.logits, logits]), torch.cat([above.valid, valid])
         self._last = LogitGrid(logits[-1:], valid[-1:], rows[-1:], columns)

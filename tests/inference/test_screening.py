@@ -1,0 +1,113 @@
+"""First answers may be cheap; the labels are those of the float32 network."""
+
+import torch
+from torch import Tensor
+
+from hsi_toolkit.inference import screening
+from hsi_toolkit.inference.prepare import PreparedBlock, prepare
+from hsi_toolkit.inference.screening import PixelNetwork, margins
+from hsi_toolkit.models.classifier import SceneClassifier
+from hsi_toolkit.progress import Progress
+from hsi_toolkit.scene.blocks import iter_blocks
+
+CPU = torch.device("cpu")
+
+
+def prepared(classifier: SceneClassifier, scene) -> PreparedBlock:
+    (block,) = iter_blocks(scene, rows=scene.sizes["y"], halo=4)
+    with torch.inference_mode():
+        return prepare(classifier, block, CPU, Progress())
+
+
+def log_probabilities(network: PixelNetwork, block: PreparedBlock) -> Tensor:
+    with torch.inference_mode():
+        return network.log_probabilities(block, Progress())
+
+
+def off_by(classifier: SceneClassifier, monkeypatch, change) -> PixelNetwork:
+    """A network whose 16-bit engine's logits are changed by ``change``."""
+    monkeypatch.setattr(screening, "fast_dtype", lambda device: torch.bfloat16)
+    kind = screening.FeatureMajorForward
+
+    class Off(kind):
+        def __call__(self, windows: Tensor) -> Tensor:
+            logits = super().__call__(windows)
+            return change(logits) if self.dtype == torch.bfloat16 else logits
+
+    monkeypatch.setattr(screening, "FeatureMajorForward", Off)
+    return PixelNetwork(classifier, CPU, memory=1 << 28)
+
+
+def test_labels_are_those_of_float32(make_classifier, make_scene, monkeypatch):
+    classifier = make_classifier()
+    block = prepared(classifier, make_scene(24, 30))
+    sure = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
+    generator = torch.Generator().manual_seed(0)
+    noisy = off_by(
+        classifier, monkeypatch, lambda logits: logits + 0.05 * torch.randn(logits.shape, generator=generator)
+    )
+    noisy._full.runner.threads = 1
+    noisy._cheap.runner.threads = 1
+    found = log_probabilities(noisy, block)
+    assert torch.equal(found.argmax(1), sure.argmax(1))
+    assert 0 < noisy.counts.rechecked < 0.5 * len(block.pixels)
+    assert noisy.precision == "bfloat16"
+
+
+def test_a_cheap_network_that_is_far_off_is_given_up(make_classifier, make_scene, monkeypatch):
+    classifier = make_classifier()
+    block = prepared(classifier, make_scene(24, 30))
+    network = off_by(classifier, monkeypatch, lambda logits: -logits)
+    found = log_probabilities(network, block)
+    sure = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
+    torch.testing.assert_close(found, sure)
+    assert network.precision == "float32"
+
+
+def test_what_is_not_a_number_is_computed_again(make_classifier, make_scene, monkeypatch):
+    classifier = make_classifier(experts=False)
+    block = prepared(classifier, make_scene(24, 30))
+    network = off_by(classifier, monkeypatch, lambda logits: logits)
+    log_probabilities(network, block)
+    engine = network._cheap
+
+    def overflow(windows: Tensor) -> Tensor:
+        logits = kept(windows)
+        logits[0] = torch.nan
+        return logits
+
+    kept = engine.forward
+    object.__setattr__(engine, "forward", overflow)
+    assert log_probabilities(network, block).isfinite().all()
+
+
+def test_a_network_that_is_not_folded_runs_as_it_is(make_classifier, make_scene):
+    class Other(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, windows: Tensor) -> Tensor:
+            return self.inner(windows)
+
+    classifier = make_classifier(experts=False)
+    block = prepared(classifier, make_scene(9, 10))
+    expected = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
+    classifier.network = Other(classifier.network)
+    found = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28), block)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_batches_grow_with_memory_and_shrink_with_the_network(make_classifier):
+    classifier = make_classifier()
+    large = PixelNetwork(classifier, CPU, memory=1 << 30)._full.runner.batch_size
+    small = PixelNetwork(classifier, CPU, memory=1 << 20)._full.runner.batch_size
+    assert 1 <= small < large
+    assert PixelNetwork(classifier, CPU, memory=1 << 30, batch_size=5)._full.runner.batch_size == 5
+
+
+def test_the_margin_is_between_the_two_best():
+    values = torch.tensor([[0.0, -1.0, -5.0], [-3.0, -3.0, -0.5]])
+    assert margins(values).tolist() == [1.0, 2.5]
+    assert margins(values, torch.tensor([[1, 0], [2, 0]])).tolist() == [-1.0, 2.5]
+    assert margins(values[:, :1]).tolist() == [float("inf")] * 2
