@@ -16,6 +16,9 @@ from hsi_toolkit.errors import SceneError
 CLASSES_TAG = "CLASSES"
 """Band tag that holds the legend as JSON, so that a map keeps its names without the files beside it."""
 
+QGIS_VERSION = "3.28.0"
+"""The QGIS whose style format is written; later ones read it, and without a number all try to repair it."""
+
 Colour = tuple[int, int, int]
 
 
@@ -118,7 +121,7 @@ def _category_names(classes: Sequence[ClassEntry]) -> str:
 
 
 def _qgis_style(classes: Sequence[ClassEntry]) -> str:
-    root = ET.Element("qgis", styleCategories="Symbology")
+    root = ET.Element("qgis", version=QGIS_VERSION, styleCategories="Symbology")
     pipe = ET.SubElement(root, "pipe")
     renderer = ET.SubElement(
         pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1", nodataColor=""

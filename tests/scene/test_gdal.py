@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio._env import get_gdal_config
 from rasterio.crs import CRS
 
 from hsi_toolkit.errors import HsiError
@@ -199,6 +200,22 @@ def test_dask_chunks_follow_the_tiles(tmp_path) -> None:
     scene = open_scene(path)
     assert scene.encoding["preferred_chunks"]["y"] % 256 == 0
     assert all(block.y0 % 256 == 0 for block in iter_blocks(scene))
+
+
+def test_a_row_of_tiles_stays_in_the_cache_while_its_lines_are_read(tmp_path) -> None:
+    path = tmp_path / "tiled.tif"
+    profile = {"count": 40, "height": 512, "width": 4096, "dtype": "int16", "tiled": True, "sparse_ok": True}
+    with rasterio.open(path, "w", driver="GTiff", blockxsize=512, blockysize=512, **profile):
+        pass
+    open_scene(path)[:, 5].load()
+    with rasterio.Env():
+        assert get_gdal_config("GDAL_CACHEMAX") >= 40 * 512 * 4096 * 2
+
+
+def test_file_names_are_taken_literally(write_tif, cube, tmp_path) -> None:
+    strange = tmp_path / "zip+file:a!b #1?.tif"
+    write_tif().rename(strange)
+    np.testing.assert_array_equal(open_scene(strange).values, cube)
 
 
 def test_a_virtual_raster_is_refused_under_any_name(tmp_path, write_tif) -> None:

@@ -99,7 +99,7 @@ class GdalSource:
         """See ``RasterSource.read``."""
         window = Window.from_slices(rows, columns)
         numbers = (np.arange(self.shape[0])[bands] + 1).tolist()
-        settings = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": self.cache >> 20}
+        settings = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": self.cache}
         with self.dataset.use() as dataset, rasterio.Env(**settings):
             stored = dataset.read(numbers, window=window)
             valid = dataset.read_masks(1, window=window) if self.masked else None
