@@ -50,7 +50,8 @@ def iter_blocks(
     Args:
         scene: (band, y, x); sliced or with bands selected as you like, before or after opening.
         rows: lines a block, without the halo. None: as many as the memory limit allows.
-        memory_limit: bytes for the blocks held at a time (three), 72 MB when None; ``rows`` goes first.
+        memory_limit: bytes for the blocks held at a time (three). None: 72 MB, or what a few lines take if
+            that is more. ``rows`` goes first.
         halo: lines added above and below.
 
     Yields:
@@ -65,7 +66,7 @@ def iter_blocks(
             f"Blocks of {rows} rows with a halo of {halo} make no sense.", "Give 1 or more, 0 or more."
         )
     height = scene.sizes["y"]
-    step = rows or rows_within(scene, memory_limit or DEFAULT_MEMORY, halo)
+    step = rows or rows_within(scene, memory_limit, halo)
     edges = [(start, min(start + step, height)) for start in range(0, height, step)]
 
     def read(edge: tuple[int, int]) -> Block:
@@ -74,15 +75,20 @@ def iter_blocks(
     return ahead(read, edges)
 
 
-def rows_within(scene: xr.DataArray, memory_limit: int, halo: int = 0) -> int:
+def rows_within(scene: xr.DataArray, memory_limit: int | None, halo: int = 0) -> int:
     """Lines a block so that three fit into ``memory_limit`` bytes, in whole blocks of the file if possible.
+
+    Without a limit a block has at least as many lines as its halo, so that no line is read too often.
 
     Raises:
         OutOfMemoryError: not even one line with its halo fits.
     """
     line = 4 * scene.sizes["band"] * scene.sizes["x"]
-    lines = memory_limit // (BLOCKS_HELD * line) - 2 * halo
-    if lines < 1:
+    limit = DEFAULT_MEMORY if memory_limit is None else memory_limit
+    lines = limit // (BLOCKS_HELD * line) - 2 * halo
+    if memory_limit is None:
+        lines = max(lines, 2 * halo, 1)
+    elif lines < 1:
         need = BLOCKS_HELD * line * (1 + 2 * halo)
         raise OutOfMemoryError(
             f"One line of the scene with its halo needs {need / 2**20:.0f} MB of memory, "

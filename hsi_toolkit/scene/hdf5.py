@@ -29,11 +29,11 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A data set of the file itself: no link to another file, no storage outside. Raises SceneError."""
+    """A data set stored in the file itself, no link, which may lead elsewhere. Raises SceneError."""
     node: h5py.Group | h5py.Dataset = file
     for part in name.strip("/").split("/"):
         link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-        if link is None or isinstance(link, h5py.ExternalLink):
+        if not isinstance(link, h5py.HardLink):
             raise SceneError(f"{file.filename} has no data set '{name}' of its own.", "Name another one.")
         node = node[part]
     if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:

@@ -57,6 +57,12 @@ def test_three_blocks_fit_into_the_memory_limit() -> None:
         next(iter_blocks(scene, memory_limit=limit, halo=11))
 
 
+def test_without_a_limit_even_the_widest_scene_is_read() -> None:
+    scene = scene_of(np.zeros((1000, 10, 2000)))
+    assert next(iter_blocks(scene)).y1 == 3
+    assert next(iter_blocks(scene, halo=2)).y1 == 4
+
+
 def test_blocks_keep_the_rows_of_tiles_together_where_memory_allows() -> None:
     scene = scene_of(np.zeros((1, 100, 10)))
     scene.encoding["stored_rows"] = 16

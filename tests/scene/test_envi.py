@@ -242,6 +242,11 @@ def test_a_wrong_header_is_refused_in_a_sentence_that_names_what_is_wrong(
     assert "\n" not in str(caught.value)
 
 
+def test_an_image_has_no_variables_to_choose(write_envi, cube) -> None:
+    with pytest.raises(HsiError, match="no array 'data'"):
+        open_scene(write_envi(cube), "data")
+
+
 def test_missing_keys_and_missing_files_are_named(write_envi, cube, tmp_path) -> None:
     header = write_envi(cube)
     text = header.read_text()

@@ -14,6 +14,8 @@ from typing import Protocol, cast
 
 import xarray as xr
 
+from hsi_toolkit.errors import SceneError
+
 READERS = ("envi", "matlab", "numpy", "gdal")
 """Modules of this package, most specific first."""
 
@@ -37,6 +39,12 @@ def find_reader(path: Path) -> Reader | None:
         if reader.sniff(path):
             return reader
     return None
+
+
+def refuse_variable(path: Path, variable: str | None) -> None:
+    """For formats of one image a file: raise SceneError when a variable is asked for."""
+    if variable is not None:
+        raise SceneError(f"{path} holds one image and no array '{variable}'.", "Leave the variable out.")
 
 
 def first_bytes(path: Path, count: int = 560) -> bytes:

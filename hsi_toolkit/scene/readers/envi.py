@@ -21,7 +21,7 @@ from hsi_toolkit.scene.metadata import (
     widths_to_nanometres,
 )
 from hsi_toolkit.scene.raw import Container, PlainFile, RawSource
-from hsi_toolkit.scene.readers import first_bytes
+from hsi_toolkit.scene.readers import first_bytes, refuse_variable
 from hsi_toolkit.scene.readers.envi_header import (
     EnviHeader,
     Layout,
@@ -66,6 +66,8 @@ OTHER_FORMATS = (
 )
 GZIP = b"\x1f\x8b"
 
+Array = NDArray[np.float64]
+
 UNIT_KEYS = ("wavelength units", "wavelength unit", "wavelength_units", "wavelength unts", "wavelength_unts")
 """Spellings met in real headers, misspelt ones included."""
 
@@ -91,6 +93,7 @@ def sniff(path: Path) -> bool:
 
 def open(path: Path, variable: str | None) -> xr.DataArray:
     """Open an ENVI image by its header or its data file. Raises SceneError."""
+    refuse_variable(path, variable)
     header_path = path if is_envi_header(first_bytes(path)) else _header_beside(path)
     if header_path is None:
         raise SceneError(f"{path} has no ENVI header beside it.", "Put its .hdr file into the same folder.")
@@ -186,31 +189,25 @@ def _container(header: EnviHeader, layout: Layout, data: Path) -> Container:
     return PlainFile(data)
 
 
-def _gains(
-    header: EnviHeader, layout: Layout
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, Quantity]:
+def _gains(header: EnviHeader, layout: Layout) -> tuple[Array | None, Array | None, Quantity]:
     """Scale, offset and the quantity they lead to.
 
     Gains to reflectance come first, then the scale factor (a divisor), then the general gains, which ENVI
     defines as leading to radiance; the 1e-4 of scaled reflectance is taken for what it is.
     """
     bands = layout.shape[0]
-    for prefix in ("data reflectance", "data"):
-        gain = header.numbers(f"{prefix} gain values", bands)
-        offset = header.numbers(f"{prefix} offset values", bands)
-        if gain is None and offset is None:
-            factor = header.number("reflectance scale factor") if prefix != "data" else None
-            if factor is None:
-                continue
-            if not np.isfinite(factor) or factor <= 0:
-                raise header.wrong("reflectance scale factor", str(factor), "a positive number")
-            return None if factor == 1 else np.full(bands, 1 / factor), None, "reflectance"
-        to_reflectance = prefix != "data" or (gain is not None and np.allclose(gain, 1e-4, rtol=1e-6))
-        return (
-            gain,
-            offset if offset is not None and offset.any() else None,
-            ("reflectance" if to_reflectance else "radiance"),
-        )
+    gain, offset = (header.numbers(f"data reflectance {name} values", bands) for name in ("gain", "offset"))
+    if gain is not None or offset is not None:
+        return gain, offset, "reflectance"
+    factor = header.number("reflectance scale factor")
+    if factor is not None:
+        if not np.isfinite(factor) or factor <= 0:
+            raise header.wrong("reflectance scale factor", str(factor), "a positive number")
+        return None if factor == 1 else np.full(bands, 1 / factor), None, "reflectance"
+    gain, offset = (header.numbers(f"data {name} values", bands) for name in ("gain", "offset"))
+    if gain is not None or offset is not None:
+        scaled = gain is not None and np.allclose(gain, 1e-4, rtol=1e-6)
+        return gain, offset, "reflectance" if scaled else "radiance"
     words = " ".join(
         header.entries.get(key, "") for key in ("description", "data units", "z plot titles")
     ).lower()
@@ -229,9 +226,10 @@ def _spectral(
     numbers = header.numbers("wavelength", bands)
     if numbers is None:
         return wavelengths_in_names(split_list(header.entries.get("band names", ""))[:bands]), None
-    if not np.all(np.isfinite(numbers)) or np.any(numbers <= 0):
+    impossible = numbers[~(np.isfinite(numbers) & (numbers > 0))]
+    if impossible.size:
         raise SceneError(
-            f"'wavelength' in {header.path} holds {numbers[~(numbers > 0)][0]:g}, which is no wavelength.",
+            f"'wavelength' in {header.path} holds {impossible[0]:g}, which is no wavelength.",
             "Correct the list or remove it.",
         )
     if looks_like_years(numbers, header.text("description") or ""):

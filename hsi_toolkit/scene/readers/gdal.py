@@ -21,7 +21,7 @@ from hsi_toolkit.errors import SceneError
 from hsi_toolkit.scene.contract import check_shape, line_chunks, make_scene
 from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32
 from hsi_toolkit.scene.raw import THREADS
-from hsi_toolkit.scene.readers import first_bytes
+from hsi_toolkit.scene.readers import first_bytes, refuse_variable
 from hsi_toolkit.scene.readers.gdal_metadata import read_metadata
 
 DRIVERS = (
@@ -67,8 +67,8 @@ class Dataset:
                     self._dataset, self._process = open_dataset(self.path), os.getpid()
                     weakref.finalize(self, self._dataset.close)
                 yield self._dataset
-            except RasterioError as error:
-                reason = str(error.__cause__ or error)
+            except (RasterioError, UnicodeDecodeError) as error:
+                reason = str(error.__cause__ or error).rstrip(".")
                 raise SceneError(
                     f"Reading {self.path} failed: {reason}.",
                     "The file may be damaged; copy or download it again.",
@@ -119,6 +119,7 @@ def sniff(path: Path) -> bool:
 
 def open(path: Path, variable: str | None) -> xr.DataArray:
     """Open a raster by GDAL. Raises SceneError."""
+    refuse_variable(path, variable)
     if b"<VRTDataset" in first_bytes(path):
         raise SceneError(
             f"{path} is a virtual raster (VRT), which can point at any file.",

@@ -1,5 +1,6 @@
 """NumPy ``.npy`` and ``.npz`` files; arrays of Python objects, which could run code, are refused."""
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -119,7 +120,7 @@ def _read_header(file: IO[bytes], path: Path, name: str) -> _Header:
         if read is None:
             raise ValueError(f"version {version}")
         shape, fortran, dtype = read(file)
-    except (ValueError, EOFError, SyntaxError) as error:
+    except (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise SceneError(
             f"'{name}' in {path} is no intact NumPy array: {error}.", "Save or copy it again."
         ) from error
