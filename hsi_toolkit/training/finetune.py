@@ -204,7 +204,7 @@ def _validate(classifier: SceneClassifier, pixels: Pixels) -> tuple[float, float
         share = share / share.sum()
         loss = F.nll_loss(log_probabilities, pixels.classes, reduction="none") @ share
         right = (log_probabilities.argmax(dim=1) == pixels.classes).float() @ share
-    return float(loss), float(right)
+    return float(loss), min(1.0, float(right))
 
 
 def _assemble(prepared: Prepared, n_bands: int, network: HSIViT, network_weight: float) -> SceneClassifier:
