@@ -82,33 +82,29 @@ def memory_order(X: npt.NDArray[np.generic]) -> Literal["C", "F"]:
 
 
 def _covariance_of(X: npt.NDArray[np.generic]) -> StreamingCovariance:
-    """The covariance of pixels (n_pixels, n_bands), one cache-sized block after the other."""
-    covariance = StreamingCovariance(X.shape[1])
+    """The covariance of pixels (n_pixels, n_bands), summed over cache-sized blocks."""
+    result = StreamingCovariance(X.shape[1])
     shift = _typical(X)
+    total, products = np.zeros_like(shift), np.zeros_like(result._scatter)
     buffer = np.empty((min(_BLOCK, len(X)), X.shape[1]), order=memory_order(X))
     for start in range(0, len(X), _BLOCK):
         block = X[start : start + _BLOCK]
         centred = np.subtract(block, shift, out=buffer[: len(block)], casting="unsafe")
-        covariance.merge(_covariance_of_block(centred, shift))
-    return covariance
-
-
-def _covariance_of_block(centred: Matrix, shift: Matrix) -> StreamingCovariance:
-    """The covariance of the finite ones among pixels of which ``shift`` has been subtracted."""
-    result = StreamingCovariance(len(shift))
-    with np.errstate(invalid="ignore"):
-        total: Matrix = np.ones(len(centred)) @ centred
-    if np.isfinite(total).all():
-        result._valid += len(centred)
-    else:
-        finite = np.isfinite(centred)
-        result._valid += finite.sum(axis=0)
-        centred = centred[finite.all(axis=1)]
-        total = centred.sum(axis=0)
-    if len(centred):
-        result.n_pixels = len(centred)
-        result.mean = shift + total / len(centred)
-        result._scatter = centred.T @ centred - np.outer(total, total / len(centred))
+        with np.errstate(invalid="ignore"):
+            sums = np.ones(len(centred)) @ centred
+        if np.isfinite(sums).all():
+            result._valid += len(centred)
+        else:
+            finite = np.isfinite(centred)
+            result._valid += finite.sum(axis=0)
+            centred = centred[finite.all(axis=1)]
+            sums = centred.sum(axis=0)
+        total += sums
+        products += centred.T @ centred
+        result.n_pixels += len(centred)
+    if result.n_pixels:
+        result.mean = shift + total / result.n_pixels
+        result._scatter = products - np.outer(total, total / result.n_pixels)
     return result
 
 
