@@ -97,7 +97,7 @@ CONTESTANTS: dict[str, Callable[[Path], float]] = {
 
 IMPORTS = {
     "floor": (),
-    "product": ("hsi_toolkit.scene.readers.envi",),
+    "product": ("hsi_toolkit.scene",),
     "rioxarray": ("rioxarray", "dask.array"),
     "rasterio": ("rasterio",),
 }

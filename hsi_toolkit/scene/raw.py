@@ -19,7 +19,7 @@ from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32, Stored
 PIECE_BYTES = 4 << 20
 """Stored bytes read and converted at a time: enough for few system calls, little enough to stay in cache."""
 
-READ_THROUGH_BYTES = 1 << 15
+READ_THROUGH_BYTES = 1 << 13
 """Gaps up to this size are read and dropped, because another system call costs more."""
 
 PARALLEL_BYTES = 4 << 20

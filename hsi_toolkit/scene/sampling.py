@@ -15,8 +15,8 @@ from hsi_toolkit.scene.lazy import Float32
 GROUP_BYTES = 16 << 20
 """Float32 bytes that are read at once for neighbouring pixels."""
 
-GAP_ROWS = 8
-"""Rows without a wanted pixel that are read rather than skipped."""
+GAP_ROWS, GAP_COLUMNS = 8, 128
+"""Rows and columns without a wanted pixel that are read rather than skipped."""
 
 SAMPLED_LINES = 64
 """Lines that a sample is drawn from at least, so that it is spread over the scene."""
@@ -167,8 +167,12 @@ def _groups(scene: xr.DataArray, row: Index, col: Index, radius: int) -> Iterato
     cell = (row // cell_height) * (width // cell_width + 1) + col // cell_width
     order = np.lexsort((row, cell))
     jumps = (np.diff(cell[order]) != 0) | (np.diff(row[order]) > max(GAP_ROWS, 2 * radius, native))
-    for members in np.split(order, np.flatnonzero(jumps) + 1):
-        yield _Group(members, _stretch(row[members], radius, height), _stretch(col[members], radius, width))
+    for near in np.split(order, np.flatnonzero(jumps) + 1):
+        across = near[np.argsort(col[near], kind="stable")]
+        gaps = np.diff(col[across]) > GAP_COLUMNS + 2 * radius
+        for members in np.split(across, np.flatnonzero(gaps) + 1):
+            rows, columns = _stretch(row[members], radius, height), _stretch(col[members], radius, width)
+            yield _Group(members, rows, columns)
 
 
 def _stretch(index: Index, radius: int, length: int) -> slice:
