@@ -60,8 +60,8 @@ class Train(Task):
     epochs: int = parameter(
         "integer",
         "Epochs",
-        "The most passes over the labelled windows; early stopping usually ends sooner.",
-        default=60,
+        "The most passes over the labelled windows; the best on watched polygons is kept.",
+        default=8,
         minimum=1,
         maximum=10000,
         unit="epochs",
