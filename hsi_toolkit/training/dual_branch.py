@@ -32,13 +32,15 @@ class Recipe:
     """What the network's training is made of.
 
     A step takes ``batch_size`` windows: a third labelled, classes drawn equally often, the others unlabelled.
-    An epoch passes the labelled windows once, and takes at least ``least_steps`` steps where they are few.
+    An epoch passes the labelled windows once, in ``least_steps`` steps where they are few; where they are many,
+    which within polygons are much alike, it takes ``most_steps``.
     """
 
     epochs: int
     seed: int
     batch_size: int = 48
     least_steps: int = 20
+    most_steps: int = 60
     learning_rate: float = 1e-3
     weight_decay: float = 5e-3
     warmup: float = 0.1
@@ -52,7 +54,7 @@ class Recipe:
 
     def steps(self, n_labelled: int) -> int:
         """Steps of an epoch."""
-        return max(self.least_steps, -(-n_labelled // self.labelled))
+        return min(max(self.least_steps, -(-n_labelled // self.labelled)), self.most_steps)
 
 
 @dataclass

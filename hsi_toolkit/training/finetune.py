@@ -25,6 +25,7 @@ from hsi_toolkit.models.header import read_header
 from hsi_toolkit.models.hsimae import HSIMAEConfig, HSIViT
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.training.dual_branch import Curve, DualBranchRun, Recipe
+from hsi_toolkit.training.gate import LEAST_AGREEMENT
 from hsi_toolkit.training.preparation import RADIUS, LabelledPixels, Pixels, Prepared, prepare
 from hsi_toolkit.training.teachers import fit_experts
 from hsi_toolkit.training.windows import WindowSource
@@ -98,7 +99,7 @@ class TrainedClassifier:
             return f"used: {apart}"
         if gate.favoured:
             return f"not used: {apart}, but smoothing loses {-100 * gate.gain:.0f} points on held-out labels"
-        return f"not used: {apart}, so neighbours are mostly of other classes"
+        return f"not used: {apart}, less than the {LEAST_AGREEMENT} from which neighbours help"
 
     def discard_checkpoint(self) -> None:
         """Remove the checkpoint, once the model is stored."""

@@ -20,6 +20,9 @@ Index = NDArray[np.int64]
 
 # Cohen's kappa of pixels a radius apart: 0.9 and more where fields are large, 0.1 to 0.5 in cities at 30 m.
 LEAST_AGREEMENT = 0.7
+# Up to this kappa spectra are sharpened in full: there a pixel is a mixture of its neighbourhood. Between the
+# two, pixels are larger than the point spread and smaller than the fields, and sharpening fades out.
+SHARPENED_AGREEMENT = 0.55
 # Standard errors that smoothing must lose by in cross-validation to be turned down against the agreement.
 CERTAIN = 2.0
 _FOLDS = 4
@@ -43,6 +46,12 @@ class ContextGate:
     def favoured(self) -> bool:
         """Whether neighbours agree enough to use context."""
         return self.agreement >= LEAST_AGREEMENT
+
+    @property
+    def sharpening(self) -> float:
+        """How much of the sharpening is applied where context is not used, 0 to 1."""
+        fading = (LEAST_AGREEMENT - self.agreement) / (LEAST_AGREEMENT - SHARPENED_AGREEMENT)
+        return min(max(fading, 0.0), 1.0)
 
     @classmethod
     def decide(cls, agreement: float, gain: float, gain_error: float) -> "ContextGate":

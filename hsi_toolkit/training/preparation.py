@@ -70,8 +70,9 @@ class _Views:
         """Pixels with a value in every used band."""
         return self.plain.isfinite().all(dim=1)
 
-    def pixels(self, classes: Tensor, *, context: bool) -> Pixels:
-        return Pixels(self.windows, self.smooth if context else self.sharp, classes)
+    def pixels(self, classes: Tensor, gate: ContextGate) -> Pixels:
+        sharpened = torch.lerp(self.plain, self.sharp, gate.sharpening)
+        return Pixels(self.windows, self.smooth if gate.context else sharpened, classes)
 
     def select(self, kept: Tensor) -> "_Views":
         return _Views(self.windows[kept], self.plain[kept], self.smooth[kept], self.sharp[kept])
@@ -137,25 +138,31 @@ def prepare(
             train.groups,
         ),
     )
-    context = gate.context
     progress.check()
     targets = torch.from_numpy(train.classes)
-    training = labelled.pixels(targets, context=context)
+    training = labelled.pixels(targets, gate)
     experts = fit_experts(training.filtered, spectral, train.classes, n_classes, seed)
-    others = unlabelled.pixels(torch.full((len(unlabelled.plain),), -1), context=context)
+    others = unlabelled.pixels(torch.full((len(unlabelled.plain),), -1), gate)
     soft = experts(others.filtered, spectral.with_shape(others.filtered)).exp()
     progress.report(1.0)
     return Prepared(
         bands,
         spectral,
         experts,
-        SpatialFilter(*(SMOOTHING if context else SHARPENING), radius=RADIUS),
+        _filter_of(gate),
         gate,
         training,
-        held_out.pixels(torch.from_numpy(validation.classes), context=context),
+        held_out.pixels(torch.from_numpy(validation.classes), gate),
         others,
         soft,
     )
+
+
+def _filter_of(gate: ContextGate) -> SpatialFilter:
+    if gate.context:
+        return SpatialFilter(*SMOOTHING, radius=RADIUS)
+    sigma, amount = SHARPENING
+    return SpatialFilter(sigma, 1.0 + gate.sharpening * (amount - 1.0), radius=RADIUS)
 
 
 def usable_bands(spectra: NDArray[np.float32], good: NDArray[np.bool_]) -> Index:

@@ -76,3 +76,12 @@ def test_gain_is_unknown_with_one_group_a_class() -> None:
     values = torch.rand(int(kept.sum()), 5)
     gain, _ = smoothing_gain(values, values, classes[kept], positions[kept], groups[kept])
     assert np.isnan(gain)
+
+
+def test_sharpening_fades_out_towards_fields() -> None:
+    def sharpening(kappa: float) -> float:
+        return ContextGate.decide(kappa, 0.0, 1.0).sharpening
+
+    assert sharpening(0.2) == sharpening(0.5) == 1.0
+    assert sharpening(0.625) == pytest.approx(0.5)
+    assert sharpening(0.9) == 0.0
