@@ -82,7 +82,7 @@ def classify_scene(
         scene: (band, y, x), lazy.
         classifier: is left as it is.
         outputs: files to write; each appears when whole, or not at all.
-        classes: legend of the map, values 1 to K.
+        classes: legend of the map, in the order of the classifier's classes.
         plan: how the scene gives the classifier's bands; None: the scene has the bands it was trained on.
         mode: "exact" or "fast".
         device: "auto", "cpu", "cuda" or a torch device.

@@ -33,7 +33,8 @@ class MapOutputs:
     """The rasters to write.
 
     Attributes:
-        class_map: GeoTIFF, uint8 (uint16 beyond 255 classes): 0 = no data, else the class from 1 to K.
+        class_map: GeoTIFF, uint8 (uint16 where a class is above 255): 0 = no data, else the class's number in
+            the legend, 1 to K without one.
         probabilities: K bands, uint16 with scale 1e-4; None writes none.
         uncertainty: one band, uint16 with scale 1e-4: the entropy of the probabilities divided by log K, from
             0 (one class is certain) to 1 (all are alike); None writes none.
@@ -69,7 +70,9 @@ class MapWriter:
     ) -> None:
         self.counts = np.zeros(n_classes + 1, np.int64)
         """Pixels written so far: without data, then of each class."""
-        self._dtype = np.uint8 if n_classes < 256 else np.uint16
+        values = [entry.value for entry in classes] if classes else range(1, n_classes + 1)
+        self._values = np.array([NODATA, *values])
+        self._dtype = np.uint8 if self._values.max() < 256 else np.uint16
         self._map = RasterWriter(
             outputs.class_map,
             like=like,
@@ -117,10 +120,10 @@ class MapWriter:
         """Write a block, given the log-probabilities (n, K) of its pixels that have data."""
         shape = (block.y1 - block.y0, block.columns)
         core = block.core().cpu().numpy()
-        labels = np.full(shape, NODATA, self._dtype)
-        labels.flat[core] = log_probabilities.argmax(dim=1).cpu().numpy() + 1
-        self.counts += np.bincount(labels.ravel(), minlength=len(self.counts))
-        self._map.write(labels, block.y0)
+        classes = np.zeros(shape, np.int64)
+        classes.flat[core] = log_probabilities.argmax(dim=1).cpu().numpy() + 1
+        self.counts += np.bincount(classes.ravel(), minlength=len(self.counts))
+        self._map.write(self._values[classes].astype(self._dtype), block.y0)
         if self._probabilities is not None:
             self._probabilities.write(_stored(log_probabilities.exp(), core, shape), block.y0)
         if self._uncertainty is not None:

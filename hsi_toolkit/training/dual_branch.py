@@ -32,8 +32,8 @@ class Recipe:
     """What the network's training is made of.
 
     A step takes ``batch_size`` windows: a third labelled, classes drawn equally often, the others unlabelled.
-    An epoch passes the labelled windows once, in ``least_steps`` steps where they are few; where they are many,
-    which within polygons are much alike, it takes ``most_steps``.
+    An epoch passes the labelled windows once, in ``least_steps`` steps where they are few; where they are
+    many, which within polygons are much alike, it takes ``most_steps``.
     """
 
     epochs: int
