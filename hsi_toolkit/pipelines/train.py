@@ -121,7 +121,6 @@ def report_content(
     """What the report of a training says; with the map's picture where one was made."""
     labels, accuracy = training.labels, training.accuracy
     units = "points" if labels.geometry == "point" else "polygons"
-    counts = zip(labels.names, labels.group_counts, labels.counts, strict=True)
     return ReportContent(
         title=title or f"Classifier of {Path(task.scene).name}",
         kind="Training",
@@ -132,7 +131,7 @@ def report_content(
         facts={
             "Scene": task.scene,
             "Labels": f"{task.labels}, field {task.field}",
-            "Classes": ", ".join(f"{name} ({n:,} pixels in {groups} {units})" for name, groups, n in counts),
+            "Labelled": f"{len(labels):,} pixels in {labels.group_counts.sum():,} {units}",
             "Network": f"HSIMAE {training.trained.size}",
             "Context": training.trained.context_sentence,
         },

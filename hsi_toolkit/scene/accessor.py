@@ -71,10 +71,12 @@ class HsiAccessor:
     def rgb(
         self, percentiles: tuple[float, float] = (2.0, 98.0), max_size: int | None = None
     ) -> xr.DataArray:
-        """A colour picture, (y, x, 3) uint8, stretched between two percentiles a channel; 0 without data.
+        """A colour picture, (y, x, 3) uint8, stretched between two percentiles; 0 without data.
 
-        Natural colour by wavelength (660, 560, 480 nm); where the scene has no wavelengths or does not see
-        these colours, three bands spread over its good ones, the last in red.
+        Reflectance is stretched alike in all channels, so that grey stays grey; radiance and plain numbers, in
+        which blue light and the sensor's gains would tint everything, channel by channel. Natural colour by
+        wavelength (660, 560, 480 nm); where the scene has no wavelengths or does not see these colours, three
+        bands spread over its good ones, the last in red.
 
         Args:
             percentiles: what becomes black and full brightness, measured on at most 512 x 512 pixels.
@@ -92,7 +94,10 @@ class HsiAccessor:
             )
         chosen = self._scene.isel(band=self._colour_bands())
         sample = values_of(_thinned(chosen, STRETCH_SIDE))
-        limits = [_stretch(channel, low, high) for channel in sample]
+        if self._scene.attrs.get("quantity") == "reflectance":
+            limits = [_stretch(sample, low, high)] * len(sample)
+        else:
+            limits = [_stretch(channel, low, high) for channel in sample]
         shown = chosen if max_size is None else _thinned(chosen, max_size)
         picture = np.zeros((shown.sizes["y"], shown.sizes["x"], 3), np.uint8)
         for block in iter_blocks(shown):
@@ -131,9 +136,9 @@ def _thinned(scene: xr.DataArray, side: int) -> xr.DataArray:
     return thin
 
 
-def _stretch(channel: NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
-    """What is subtracted from a channel and what it is multiplied by, to reach 0 to 255."""
-    values = channel[np.isfinite(channel)]
+def _stretch(sample: NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
+    """What is subtracted from the values and what they are multiplied by, to reach 0 to 255."""
+    values = sample[np.isfinite(sample)]
     if values.size == 0:
         return 0.0, 0.0
     dark, bright = np.percentile(values, (low, high))
