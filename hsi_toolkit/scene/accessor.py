@@ -73,10 +73,10 @@ class HsiAccessor:
     ) -> xr.DataArray:
         """A colour picture, (y, x, 3) uint8, stretched between two percentiles; 0 without data.
 
-        Reflectance is stretched alike in all channels, so that grey stays grey; radiance and plain numbers, in
-        which blue light and the sensor's gains would tint everything, channel by channel. Natural colour by
-        wavelength (660, 560, 480 nm); where the scene has no wavelengths or does not see these colours, three
-        bands spread over its good ones, the last in red.
+        Reflectance is stretched alike in all channels, so that grey stays grey; radiance and plain numbers,
+        in which blue light and the sensor's gains would tint everything, channel by channel. Natural colour
+        by wavelength (660, 560, 480 nm); where the scene has no wavelengths or does not see these colours,
+        three bands spread over its good ones, the last in red.
 
         Args:
             percentiles: what becomes black and full brightness, measured on at most 512 x 512 pixels.
