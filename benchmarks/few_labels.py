@@ -140,7 +140,8 @@ def _training_cells(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray
 
 def _draw(labels: Index, count: int, cells: NDArray[np.bool_], rng: np.random.Generator) -> LabelSplit:
     used = np.zeros(labels.shape, bool)
-    train: list[Index] = []
+    # The empty one is for draws in which no training cell has a label.
+    train: list[Index] = [np.empty((0, 2), dtype=np.int64)]
     for label in np.unique(labels[labels > 0]):
         missing = min(count, max(1, int((labels == label).sum()) // 2))
         while missing:

@@ -114,9 +114,10 @@ class ForestExpert(nn.Module):
 
 
 class ExpertStack(nn.Module):
-    """The mean probability of three spectral classifiers that err differently.
+    """The mean probability of spectral classifiers that err differently.
 
-    Linear discriminants of the spectrum and of its components with shapes, and a forest on the latter.
+    One half are linear discriminants, of the spectrum and of its components with shapes; the other is a
+    forest on the latter.
     """
 
     def __init__(self, spectral: LinearExpert, component: LinearExpert, forest: ForestExpert) -> None:
@@ -125,8 +126,8 @@ class ExpertStack(nn.Module):
 
     def forward(self, spectra: Tensor, features: Tensor) -> Tensor:
         """Log-probabilities (N, K) of spectra (N, bands) with their ``features`` (``with_shape``)."""
-        linear = self.spectral(spectra).exp() + self.component(features).exp()
-        mean = (linear + self.forest(features)) / 3
+        linear = (self.spectral(spectra).exp() + self.component(features).exp()) / 2
+        mean = (linear + self.forest(features)) / 2
         logits: Tensor = mean.clamp_min(1e-6).log()
         return logits
 

@@ -24,7 +24,7 @@ LEAST_AGREEMENT = 0.7
 # two, pixels are larger than the point spread and smaller than the fields, and sharpening fades out.
 SHARPENED_AGREEMENT = 0.55
 # Standard errors that smoothing must lose by in cross-validation to be turned down against the agreement.
-CERTAIN = 2.0
+CERTAIN = 3.0
 _FOLDS = 4
 
 

@@ -18,8 +18,9 @@ from hsi_toolkit.training.windows import WindowSource
 Index = NDArray[np.int64]
 
 RADIUS = 4
-# Sigma in pixels and amount of the two filters the gate chooses between; see SpatialFilter.
-SMOOTHING = (2.0, 0.0)
+# Sigma in pixels and amount of the two filters the gate chooses between; see SpatialFilter. Where pixels a
+# radius apart agree, the mean of nearly the whole window is best.
+SMOOTHING = (3.0, 0.0)
 SHARPENING = (1.0, 2.0)
 # A band is used if at least this share of the sampled pixels has it.
 _BAND_COVER = 0.5

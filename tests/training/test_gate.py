@@ -28,7 +28,7 @@ def test_agreement_is_cohens_kappa() -> None:
     ("kappa", "gain", "error", "context"),
     [
         (0.9, 0.02, 0.01, True),
-        (0.9, -0.02, 0.02, True),
+        (0.9, -0.05, 0.02, True),
         (0.9, -0.2, 0.02, False),
         (0.4, 0.2, 0.02, False),
         (0.9, float("nan"), float("nan"), True),
