@@ -226,3 +226,7 @@ def import_model(
         return {"facts": bundle.card(), "outputs": {"model": written}}
 
     execute(work, progress=progress, as_json=json)
+
+
+if __name__ == "__main__":
+    main()

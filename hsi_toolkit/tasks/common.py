@@ -118,7 +118,7 @@ def mode() -> Any:
     return parameter(
         "choice",
         "Mode",
-        "exact gives every pixel its own window; fast takes a grid of them and interpolates where they agree.",
+        "exact gives every pixel its own window; fast takes a grid and interpolates where they agree.",
         choices=("exact", "fast"),
         default="exact",
     )
