@@ -4,9 +4,9 @@
 
 The cube (ENVI, int16, band-interleaved by line, 20,000 lines, 10,000 samples, 75 bands) is made in a
 temporary folder as a sparse file: the lines that are mapped hold spectra, the others are holes. It is opened
-whole; lines from its middle are mapped in fast mode. The network is random: what it says costs the same memory
-as what a trained one says. Memory is the process's resident set, sampled twenty times a second; libraries and
-model are part of it.
+whole; lines from its middle are mapped in fast mode. The network is random: what it says costs the same
+memory as what a trained one says. Memory is the process's resident set, sampled twenty times a second;
+libraries and model are part of it.
 """
 
 import argparse
@@ -178,7 +178,8 @@ def main(arguments: list[str] | None = None) -> int:
     reached = peak < PEAK_GOAL_MB and growth <= GROWTH_GOAL
     print(
         f"{sum(result.pixels):,} pixels in {result.seconds:.0f} s, peak {peak:.0f} MB "
-        f"(goal under {PEAK_GOAL_MB}), later half {100 * growth:+.1f} % over the earlier one (goal at most {100 * GROWTH_GOAL:g} %): "
+        f"(goal under {PEAK_GOAL_MB}), later half {100 * growth:+.1f} % over the earlier one "
+        f"(goal at most {100 * GROWTH_GOAL:g} %): "
         f"{'reached' if reached else 'MISSED'}"
     )
     if options.json is not None:

@@ -44,7 +44,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def fast_dtype(device: torch.device) -> torch.dtype:
     """The type in which matrix products are fastest: a 16-bit one where the hardware multiplies it."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+        # Ampere (8.0) is the first generation that multiplies bfloat16 itself.
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     # Private, and missing in the oldest torch that is supported: without it float32 is the safe answer.
     bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)

@@ -32,6 +32,12 @@ def test_a_card_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         devices.choose_device("cuda:2")
 
 
+@pytest.mark.parametrize(("capability", "dtype"), [((9, 0), torch.bfloat16), ((7, 5), torch.float16)])
+def test_cuda_devices_get_the_sixteen_bits_they_multiply(monkeypatch, capability, dtype) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert devices.fast_dtype(torch.device("cuda")) == dtype
+
+
 @pytest.mark.parametrize("name", ["tpu3000", "meta", ""])
 def test_unknown_devices_are_refused(name: str) -> None:
     with pytest.raises(ParameterError, match="device"):

@@ -1,11 +1,13 @@
 """First answers may be cheap; the labels are those of the float32 network."""
 
+import pytest
 import torch
 from torch import Tensor
 
 from hsi_toolkit.inference import screening
 from hsi_toolkit.inference.prepare import PreparedBlock, prepare
 from hsi_toolkit.inference.screening import PixelNetwork, margins
+from hsi_toolkit.inference.token_major import TokenMajorForward
 from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene.blocks import iter_blocks
@@ -95,6 +97,16 @@ def test_a_network_that_is_not_folded_runs_as_it_is(make_classifier, make_scene)
     expected = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
     classifier.network = Other(classifier.network)
     found = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28), block)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("context", [True, False])
+def test_both_layouts_of_the_network_say_the_same(make_classifier, make_scene, monkeypatch, context):
+    classifier = make_classifier(context=context)
+    block = prepared(classifier, make_scene(9, 10))
+    expected = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
+    monkeypatch.setattr(screening, "FeatureMajorForward", TokenMajorForward)
+    found = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
