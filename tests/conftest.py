@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
-import pytest
+# Small problems gain nothing from threads, and threads that wait for each other lose much on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 SHARED_DEFAULT = Path(__file__).resolve().parents[1] / ".." / "shared"
 
