@@ -6,7 +6,7 @@ from pathlib import Path
 # Small problems gain nothing from threads, and threads that wait for each other lose much on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 
 SHARED_DEFAULT = Path(__file__).resolve().parents[1] / ".." / "shared"
 
