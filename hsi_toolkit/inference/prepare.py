@@ -14,6 +14,10 @@ TILE_VALUES = 4_000_000
 """Values of a block that are filtered and transformed at a time: bounds copies to some 100 MB."""
 
 
+EXPERT_PIXELS = 16_384
+"""Pixels that the experts judge at a time, some tenths of a second: cancelling waits for them."""
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedBlock:
     """Features of a block's pixels and of a margin around it, and the experts' opinion on its pixels.
@@ -95,7 +99,7 @@ def prepare(
         wanted = mirrored(np.arange(x0 - radius, x1 + radius), columns)
         tile = torch.from_numpy(block.data[:, :, wanted]).to(device)
         tiles.append(classifier.features(tile)[:, :, radius : x1 - x0 + radius])
-        experts.append(_experts(classifier, tile[:, halo - radius : rows - halo + radius]))
+        experts.append(_experts(classifier, tile[:, halo - radius : rows - halo + radius], progress))
     core = torch.cat(tiles, dim=2)
     margin = torch.from_numpy(mirrored(np.arange(-radius, columns + radius), columns))
     features = core[:, :, margin.to(device)]
@@ -114,7 +118,7 @@ def prepare(
     )
 
 
-def _experts(classifier: SceneClassifier, tile: Tensor) -> Tensor | None:
+def _experts(classifier: SceneClassifier, tile: Tensor, progress: Progress) -> Tensor | None:
     """Log-probabilities (rows, columns, K) inside a tile's margin of ``radius``, NaN without data."""
     if classifier.experts is None:
         return None
@@ -122,9 +126,13 @@ def _experts(classifier: SceneClassifier, tile: Tensor) -> Tensor | None:
     spectra = classifier.spectra(tile)[:, radius:-radius, radius:-radius]
     found = spectra.isfinite().all(dim=0)
     logits = spectra.new_full((*found.shape, classifier.n_classes), torch.nan)
-    opinion = classifier.expert_logits(spectra[:, found].T)
-    if opinion is not None:
-        logits[found] = opinion
+    opinions = []
+    for pixels in torch.split(spectra[:, found].T, EXPERT_PIXELS):
+        progress.check()
+        opinion = classifier.expert_logits(pixels)
+        if opinion is not None:
+            opinions.append(opinion)
+    logits[found] = torch.cat(opinions)
     return logits
 
 
