@@ -8,6 +8,7 @@ pixels, sees neighbours only where they help, and shares the last word with the 
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hsi_toolkit.errors import LabelError, ModelError, ParameterError
+from hsi_toolkit.inference.devices import single_threaded_operations
 from hsi_toolkit.models.bundle import Json, ModelBundle
 from hsi_toolkit.models.checkpoints import load_by_name, load_hsimae_checkpoint
 from hsi_toolkit.models.classifier import SceneClassifier
@@ -32,6 +34,9 @@ from hsi_toolkit.training.windows import WindowSource
 
 # Labelled windows a class beyond which more cost memory and teach nothing new.
 _MOST_PER_CLASS = 2000
+# Embedding dimension up to which a training step's operations are too short for threads: on a machine with
+# other work, threads that wait for each other took three times as long as one.
+_SMALL_DIM = 64
 # Pixels the network judges at a time.
 _CHUNK = 1024
 
@@ -157,12 +162,18 @@ def train_classifier(
     if weights is not None:
         load_by_name(run.network, weights[1])
     classifier = _assemble(prepared, source.shape[0], HSIViT(model, n_classes), config.network_weight)
-    _run_epochs(run, classifier, prepared, config, checkpoint, progress.part(0.3, 1.0))
+    with _operations_of(model):
+        _run_epochs(run, classifier, prepared, config, checkpoint, progress.part(0.3, 1.0))
     load_by_name(classifier.network, run.best)
     if len(prepared.validation):
         classifier.experts = _final_experts(prepared, n_classes, config.seed)
     name = config.size if weights is None else Path(config.weights or "").name
     return TrainedClassifier(classifier.eval(), name, run.curve, prepared, checkpoint)
+
+
+def _operations_of(model: HSIMAEConfig) -> AbstractContextManager[object]:
+    """One thread for networks whose operations are shorter than threads take to wait for each other."""
+    return single_threaded_operations() if model.embed_dim <= _SMALL_DIM else nullcontext()
 
 
 def _run_epochs(
