@@ -6,6 +6,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 from shapely.geometry import Point, box
 from typer.testing import CliRunner
 
@@ -80,6 +81,14 @@ def test_a_class_with_one_pixel(small_scene: SmallScene, output: Path, tmp_path:
 def test_a_scene_with_too_few_bands(small_scene: SmallScene, output: Path, tmp_path: Path) -> None:
     write_scene(tmp_path / "rgb.tif", np.array([450.0, 550.0, 650.0]), small_scene.truth)
     assert "band" in train(tmp_path / "rgb.tif", small_scene.labels, output)
+
+
+def test_a_scene_without_any_data(small_scene: SmallScene, output: Path, tmp_path: Path) -> None:
+    with rasterio.open(small_scene.scene) as source:
+        profile, cube = source.profile, source.read()
+    with rasterio.open(tmp_path / "empty.tif", "w", **profile) as target:
+        target.write(np.full_like(cube, np.nan))
+    assert "without data" in train(tmp_path / "empty.tif", small_scene.labels, output)
 
 
 def test_an_output_that_exists(small_scene: SmallScene, output: Path) -> None:

@@ -132,6 +132,30 @@ def test_a_model_serves_another_sensor_after_resampling(
 
 
 @pytest.mark.slow
+def test_a_scene_of_other_bands_without_wavelengths_is_refused(
+    small_scene: SmallScene, model: Path, tmp_path: Path
+) -> None:
+    with rasterio.open(small_scene.scene) as source:
+        profile, cube = source.profile, source.read()
+    with rasterio.open(tmp_path / "plain.tif", "w", **{**profile, "count": 33}) as target:
+        target.write(cube[:33])
+    command = [
+        "classify",
+        tmp_path / "plain.tif",
+        "-m",
+        model,
+        "-o",
+        tmp_path / "map.tif",
+        "--progress",
+        "none",
+    ]
+    done = CliRunner().invoke(app, [str(part) for part in command])
+    assert done.exit_code == 2
+    assert f"33 bands, the model wants {BANDS}" in done.stderr
+    assert not (tmp_path / "map.tif").exists()
+
+
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_map(small_scene: SmallScene, class_map: Path, tmp_path: Path) -> None:
     run_hsi(
         "map", small_scene.scene, "-l", small_scene.labels, "-f", small_scene.field, "-o", tmp_path / "all",
