@@ -1,7 +1,6 @@
 """Blocks cover the scene once, in order, and hold no more than they may."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -90,13 +89,12 @@ def test_the_next_block_is_read_while_this_one_is_used(monkeypatch) -> None:
 
 
 def test_stopping_early_ends_the_reading_thread() -> None:
-    before = threading.active_count()
     for _block in iter_blocks(scene_of(np.zeros((1, 50, 1))), rows=1):
         break
-    deadline = time.monotonic() + 30
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    reading = [thread for thread in threading.enumerate() if thread.name.startswith("hsi-read")]
+    for thread in reading:
+        thread.join(timeout=30)
+    assert not any(thread.is_alive() for thread in reading)
 
 
 def test_reading_errors_reach_the_caller(write_envi, cube, tmp_path) -> None:
