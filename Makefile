@@ -10,7 +10,10 @@ HSI := $(BIN)/hsi
 OUT ?= demo
 SCENES ?= $(or $(HSI_SHARED),../shared)/scenes
 
-.PHONY: setup demo test lint bench bench-accuracy clean
+# QGIS's own Python, which the plugin runs in.
+QGIS_PYTHON ?= /usr/bin/python3
+
+.PHONY: setup demo test test-core test-qgis qgis lint bench bench-accuracy clean
 
 setup: $(STAMP)
 
@@ -30,8 +33,25 @@ else
 	$(HSI) demo --output '$(OUT)' --overwrite
 endif
 
-test: setup lint
+test: lint test-core test-qgis
+
+test-core: setup
 	$(BIN)/python -m pytest
+
+# QGIS comes from Debian's packages where this user may install them. Without it the plugin's tests are
+# skipped and the run says so; HSI_REQUIRE_QGIS=1 makes that an error.
+qgis:
+	@$(QGIS_PYTHON) -c 'import qgis.core, pytest' 2>/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends qgis python3-qgis python3-pytest \
+	  xvfb >/dev/null; } || test -z '$(HSI_REQUIRE_QGIS)' || { echo 'QGIS cannot be installed here.'; exit 1; }
+
+test-qgis: setup qgis
+	@if $(QGIS_PYTHON) -c 'import qgis.core, pytest' 2>/dev/null; then \
+	  cd tests/qgis && HSI_PYTHON='$(CURDIR)/$(BIN)/python' $(QGIS_PYTHON) -m pytest; \
+	else \
+	  echo '*** The tests of the QGIS plugin were SKIPPED: there is no QGIS here.'; \
+	  echo '*** On Debian and Ubuntu: apt install qgis python3-qgis python3-pytest'; \
+	fi
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,66 @@
+"""Fixtures for the tests that run inside QGIS's own Python.
+
+Run by ``make test-qgis`` with the folder ``tests/qgis`` as the working directory, so that ``hsi_toolkit``
+is the plugin, linked into a profile as a user's would be, and not the core library beside it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = "hsi_toolkit"
+
+
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory):
+    """A QGIS profile of its own, with the plugin linked into it."""
+    folder = tmp_path_factory.mktemp("profile")
+    plugins = folder / "python" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / PLUGIN).symlink_to(ROOT, target_is_directory=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qgis_app(profile):
+    """QGIS without a window, with Processing's own algorithms and settings of its own."""
+    from qgis.core import QgsApplication
+    from qgis.PyQt.QtCore import QCoreApplication, QSettings
+
+    QSettings.setDefaultFormat(QSettings.Format.IniFormat)
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(profile / "settings"))
+    QCoreApplication.setOrganizationName("hsi_toolkit-tests")
+    QCoreApplication.setApplicationName("hsi_toolkit-tests")
+    application = QgsApplication([], True, str(profile))
+    application.initQgis()
+    sys.path.append(str(Path(QgsApplication.pkgDataPath()) / "python" / "plugins"))
+    from processing.core.Processing import Processing
+
+    Processing.initialize()
+    sys.path.insert(0, str(profile / "python" / "plugins"))
+    yield application
+    # QGIS is not ended: its destructor races with objects that Python still holds.
+
+
+@pytest.fixture(scope="session")
+def engine_python():
+    """The interpreter that has the core library: ``HSI_PYTHON``, or the clone's own environment."""
+    python = Path(os.environ.get("HSI_PYTHON", ROOT / ".venv" / "bin" / "python"))
+    if not python.exists():
+        pytest.skip(f"needs the engine's environment; {python} is not there (make setup)")
+    return python
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of golden data and real scenes; tests that need it skip where it is not."""
+    folder = Path(os.environ.get("HSI_SHARED", ROOT / ".." / "shared")).resolve()
+    if not (folder / "parity").is_dir():
+        pytest.skip("needs the golden data and real scenes; set HSI_SHARED to their folder")
+    return folder
