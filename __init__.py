@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .qgis_plugin.plugin import Plugin
 
 
-def classFactory(iface: Any) -> Plugin:  # noqa: N802 - the name QGIS calls
+def classFactory(iface: Any) -> Plugin:
     """The plugin; ``iface`` is None under ``qgis_process``."""
     from .qgis_plugin.plugin import Plugin
 

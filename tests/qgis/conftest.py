@@ -44,8 +44,8 @@ def qgis_app(profile):
 
     Processing.initialize()
     sys.path.insert(0, str(profile / "python" / "plugins"))
-    yield application
     # QGIS is not ended: its destructor races with objects that Python still holds.
+    return application
 
 
 @pytest.fixture(scope="session")
