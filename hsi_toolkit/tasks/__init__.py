@@ -4,6 +4,7 @@ from typing import Dict, Type
 
 from .base import Parameter, Task
 from .classify import Classify
+from .compare import Compare
 from .demo import Demo
 from .evaluate import Evaluate
 from .features import Features
@@ -13,7 +14,7 @@ from .pretrain import Pretrain
 from .train import Train
 
 TASKS: Dict[str, Type[Task]] = {
-    task.name: task for task in (Info, Features, Map, Train, Classify, Evaluate, Pretrain, Demo)
+    task.name: task for task in (Info, Features, Map, Train, Classify, Evaluate, Pretrain, Compare, Demo)
 }
 
 __all__ = ["TASKS", "Parameter", "Task"]
