@@ -41,8 +41,7 @@ def run(task: Compare, progress: Progress) -> Mapping[str, object]:
     quality = _compare(scene, reference, peak, task, memory, progress.part(0.45, 0.95))
     outputs = {"spectral_angle": task.output} if task.output else {}
     result = {
-        "summary": f"PSNR {quality.mean_psnr:.2f} dB, SSIM {quality.mean_ssim:.4f}, spectral angle "
-        f"{math.degrees(quality.spectral_angle):.3f}°, ERGAS {quality.ergas:.3f}.",
+        "summary": _summary(quality),
         "warnings": warnings,
         "psnr": _finite(quality.mean_psnr),
         "ssim": _finite(quality.mean_ssim),
@@ -61,6 +60,15 @@ def run(task: Compare, progress: Progress) -> Mapping[str, object]:
         html, figures = write_report(content, task.report, overwrite=task.overwrite)
         outputs |= {"report": str(html), "figures": str(figures)}
     return {**result, "outputs": outputs}
+
+
+def _summary(quality: CubeQuality) -> str:
+    if quality.mean_rmse == 0:
+        return "Both are equal in every pixel and band."
+    return (
+        f"PSNR {quality.mean_psnr:.2f} dB, SSIM {quality.mean_ssim:.4f}, spectral angle "
+        f"{math.degrees(quality.spectral_angle):.3f}°, ERGAS {quality.ergas:.3f}."
+    )
 
 
 def _aligned(

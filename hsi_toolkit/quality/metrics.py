@@ -129,7 +129,7 @@ def pixel_angles(compared: Float32, reference: Float32) -> Float32:
         np.sqrt(np.einsum("bij,bij->ij", apart, apart)),
         np.sqrt(np.einsum("bij,bij->ij", together, together)),
     )
-    return angle.astype(np.float32)
+    return np.asarray(angle, np.float32)
 
 
 def _ssim_map(

@@ -61,13 +61,13 @@ def _bare(axes: Axes, caption: str) -> None:
 
 def _curves(axes: Axes, quality: CubeQuality, wavelength: NDArray[np.float64] | None) -> None:
     position = np.arange(1, len(quality.psnr) + 1) if wavelength is None else wavelength
-    style = {"marker": "o"} if len(position) < 12 else {}
+    marker = "o" if len(position) < 12 else ""
     psnr = np.where(np.isfinite(quality.psnr), quality.psnr, np.nan)
-    axes.plot(position, psnr, color=_FIRST, linewidth=1.4, markersize=4, **style)
+    axes.plot(position, psnr, color=_FIRST, linewidth=1.4, marker=marker, markersize=4)
     axes.set_xlabel("Band" if wavelength is None else "Wavelength (nm)")
     axes.set_ylabel("PSNR (dB)", color=_FIRST)
     twin = axes.twinx()
-    twin.plot(position, quality.ssim, color=_SECOND, linewidth=1.4, markersize=4, **style)
+    twin.plot(position, quality.ssim, color=_SECOND, linewidth=1.4, marker=marker, markersize=4)
     twin.set_ylabel("SSIM", color=_SECOND)
     twin.set_ylim(min(0.0, float(np.nanmin(quality.ssim, initial=0.0))), 1.02)
     for each in (axes, twin):
