@@ -21,6 +21,7 @@ KINDS = (
     "field",  # name of a field of the vector parameter named by ``parent``
     "model",  # path of a model bundle, or the name of a fetched one
     "raster_output",
+    "vector_output",  # path of a GeoPackage
     "model_output",
     "file_output",
     "folder_output",
@@ -31,7 +32,7 @@ KINDS = (
     "text",
 )
 INPUT_PATHS = ("raster", "vector", "model")
-OUTPUTS = ("raster_output", "model_output", "file_output", "folder_output")
+OUTPUTS = ("raster_output", "vector_output", "model_output", "file_output", "folder_output")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Parameter:
             "number": self._check_number,
             "choice": self._check_choice,
             "rasters": self._check_list,
+            "vector_output": self._check_suffix,
         }
         return checks.get(self.kind, self._check_text)(value)
 
@@ -129,6 +131,12 @@ class Parameter:
         if not value:
             raise self._wrong(list(value), "at least one path")
         return tuple(value)
+
+    def _check_suffix(self, value: Any) -> str:
+        path = self._check_text(value)
+        if self.suffixes and not path.lower().endswith(self.suffixes):
+            raise self._wrong(value, "a name that ends in " + " or ".join(self.suffixes))
+        return path
 
     def _check_text(self, value: Any) -> str:
         if not isinstance(value, str):

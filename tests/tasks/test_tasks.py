@@ -5,12 +5,15 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.tasks import TASKS, Task
+from hsi_toolkit.tasks.base import parameter
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_TASK = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -18,8 +21,9 @@ EVERY_TASK = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
 def minimal(task: type[Task]) -> dict[str, object]:
     """The required parameters alone."""
+    values = {"rasters": ["a.tif"], "vector_output": "a.gpkg"}
     return {
-        parameter.name: ["a.tif"] if parameter.kind == "rasters" else "a.tif"
+        parameter.name: values.get(parameter.kind, "a.tif")
         for parameter in task.parameters()
         if parameter.required
     }
@@ -64,6 +68,25 @@ def test_a_value_outside_the_bounds_is_refused_with_the_range() -> None:
 def test_a_whole_number_is_nothing_else(value: object) -> None:
     with pytest.raises(ParameterError, match="'epochs'"):
         TASKS["train"].from_dict({**minimal(TASKS["train"]), "epochs": value})
+
+
+@dataclass(frozen=True)
+class Points(Task):
+    """A task that writes a vector layer."""
+
+    name: ClassVar[str] = "points"
+    output: str = parameter("vector_output", "Points", "The points.", suffixes=(".gpkg",))
+
+
+@pytest.mark.parametrize("path", ["points.gpkg", "/a folder/Points.GPKG"])
+def test_a_vector_output_is_the_path_of_a_geopackage(path: str) -> None:
+    assert Points(output=path).output == path
+
+
+@pytest.mark.parametrize("path", ["points.shp", "points", "points.gpkg.txt"])
+def test_a_vector_output_of_another_format_is_refused_with_the_suffix(path: str) -> None:
+    with pytest.raises(ParameterError, match=r"'output' is .* Give a name that ends in \.gpkg"):
+        Points(output=path)
 
 
 def test_an_unknown_choice_names_the_known_ones() -> None:
