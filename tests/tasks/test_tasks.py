@@ -23,9 +23,9 @@ def minimal(task: type[Task]) -> dict[str, object]:
     """The required parameters alone."""
     values = {"rasters": ["a.tif"], "vector_output": "a.gpkg"}
     return {
-        parameter.name: values.get(parameter.kind, "a.tif")
-        for parameter in task.parameters()
-        if parameter.required
+        declared.name: values.get(declared.kind, "a.tif")
+        for declared in task.parameters()
+        if declared.required
     }
 
 
@@ -45,18 +45,18 @@ def test_each_required_parameter_is_asked_for_by_name(task: type[Task]) -> None:
 
 @EVERY_TASK
 def test_every_parameter_has_help_that_is_a_sentence(task: type[Task]) -> None:
-    for parameter in task.parameters():
-        assert parameter.help.endswith("."), parameter.name
-        assert parameter.label, parameter.name
+    for declared in task.parameters():
+        assert declared.help.endswith("."), declared.name
+        assert declared.label, declared.name
     assert task.summary.endswith(".")
     assert task.examples
 
 
 @EVERY_TASK
 def test_every_numeric_default_lies_within_its_bounds(task: type[Task]) -> None:
-    for parameter in task.parameters():
-        if parameter.kind in ("integer", "number", "choice") and parameter.default is not None:
-            assert parameter.check(parameter.default) == parameter.default
+    for declared in task.parameters():
+        if declared.kind in ("integer", "number", "choice") and declared.default is not None:
+            assert declared.check(declared.default) == declared.default
 
 
 def test_a_value_outside_the_bounds_is_refused_with_the_range() -> None:
