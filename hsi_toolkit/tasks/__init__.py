@@ -3,9 +3,11 @@
 from typing import Dict, Type
 
 from .base import Parameter, Task
+from .card import Card
 from .classify import Classify
 from .compare import Compare
 from .demo import Demo
+from .draw_next import DrawNext
 from .evaluate import Evaluate
 from .features import Features
 from .info import Info
@@ -14,7 +16,8 @@ from .pretrain import Pretrain
 from .train import Train
 
 TASKS: Dict[str, Type[Task]] = {
-    task.name: task for task in (Info, Features, Map, Train, Classify, Evaluate, Pretrain, Compare, Demo)
+    task.name: task
+    for task in (Info, Features, Map, Train, Classify, Evaluate, DrawNext, Pretrain, Card, Compare, Demo)
 }
 
 __all__ = ["TASKS", "Parameter", "Task"]

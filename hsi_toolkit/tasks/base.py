@@ -73,7 +73,7 @@ class Parameter:
                 raise ParameterError(
                     f"The parameter {self.name!r} ({self.label}) is missing.", "Give it a value."
                 )
-            return self.default if self.kind in ("choice", "flag") else None
+            return self.default
         checks = {
             "flag": self._check_flag,
             "integer": self._check_integer,
