@@ -3,7 +3,6 @@
 import inspect
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +11,7 @@ import typer
 
 from hsi_toolkit import __version__
 from hsi_toolkit.console import print_result, progress_for
-from hsi_toolkit.errors import Cancelled, HsiError
+from hsi_toolkit.failures import Failure, failure_of
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.tasks import TASKS, Parameter, Task
 
@@ -69,14 +68,13 @@ def execute(work: Callable[[Progress], Mapping[str, object]], *, progress: str, 
     try:
         with shown.listening():
             result = work(shown)
-    except (Cancelled, KeyboardInterrupt):
-        _fail("Cancelled.", CANCELLED)
-    except HsiError as error:
-        _fail(str(error), USER_ERROR)
-    except MemoryError:
-        _fail("There is not enough memory. Set a lower --memory-limit or close other programs.", USER_ERROR)
-    except Exception as error:
-        _fail(_defect(error), INTERNAL_ERROR)
+    except (Exception, KeyboardInterrupt) as error:
+        failure = failure_of(error)
+        if failure.kind == "internal":
+            _fail(f"{failure.message} Please report it with {_log(failure)}.", INTERNAL_ERROR)
+        if failure.kind == "cancelled":
+            _fail("Cancelled.", CANCELLED)
+        _fail(failure.message, USER_ERROR)
     else:
         print_result(result, as_json=as_json)
 
@@ -87,14 +85,12 @@ def _fail(sentence: str, code: int) -> None:
     raise typer.Exit(code)
 
 
-def _defect(error: Exception) -> str:
+def _log(failure: Failure) -> str:
     with tempfile.NamedTemporaryFile(
         "w", prefix="hsi-", suffix=".log", delete=False, encoding="utf-8"
     ) as log:
-        log.write(f"hsi_toolkit {__version__}\n{' '.join(sys.argv)}\n\n")
-        traceback.print_exception(error, file=log)
-    what = f"{type(error).__name__}: {error}"
-    return f"This is a defect of hsi_toolkit ({what}). Please report it with {log.name}."
+        log.write(f"hsi_toolkit {__version__}\n{' '.join(sys.argv)}\n\n{failure.details}")
+    return log.name
 
 
 def _command(task: type[Task]) -> Callable[..., None]:

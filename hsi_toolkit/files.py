@@ -4,10 +4,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hsi_toolkit.errors import OutputError
+
+_unfinished: set[Path] = set()
 
 
 def check_output(path: str | Path, *, overwrite: bool) -> Path:
@@ -34,17 +36,19 @@ def atomic_path(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes ``path`` when the block ends without an error.
 
     The temporary file keeps the suffix, because writers choose their format by it. On any error,
-    cancellation included, it is removed and what stood at ``path`` before stays as it was.
+    cancellation included, it is removed and what stood at ``path`` before stays as it was. Its name
+    matches ``temporary_pattern`` of this process, so that whoever kills the process can remove it.
 
     Raises:
         OutputError: see ``check_output``.
     """
     target = check_output(path, overwrite=overwrite)
     handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=f".part{target.suffix}", dir=target.parent
+        prefix=f".{target.stem}.{os.getpid()}-", suffix=f".part{target.suffix}", dir=target.parent
     )
     os.close(handle)
     temporary = Path(name)
+    _unfinished.add(temporary)
     try:
         yield temporary
         _apply_default_mode(temporary)
@@ -57,6 +61,20 @@ def atomic_path(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def temporary_pattern(pid: int) -> str:
+    """The glob pattern of the temporary files that process leaves beside its outputs when it is killed."""
+    return f".*.{pid}-*.part*"
+
+
+def remove_unfinished() -> None:
+    """Remove this process's temporary files: for an end that runs no ``finally``."""
+    for path in tuple(_unfinished):
+        # On Windows a file that is open cannot be removed.
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Mapping[str, object], *, overwrite: bool = True) -> None:
