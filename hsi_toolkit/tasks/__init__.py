@@ -13,11 +13,25 @@ from .features import Features
 from .info import Info
 from .map import Map
 from .pretrain import Pretrain
+from .superresolve import Superresolve
 from .train import Train
 
 TASKS: Dict[str, Type[Task]] = {
     task.name: task
-    for task in (Info, Features, Map, Train, Classify, Evaluate, DrawNext, Pretrain, Card, Compare, Demo)
+    for task in (
+        Info,
+        Features,
+        Map,
+        Train,
+        Classify,
+        Evaluate,
+        DrawNext,
+        Pretrain,
+        Card,
+        Superresolve,
+        Compare,
+        Demo,
+    )
 }
 
 __all__ = ["TASKS", "Parameter", "Task"]

@@ -1,0 +1,7 @@
+"""A sharp cube from a hyperspectral scene and a sharper image of the same place."""
+
+from hsi_toolkit.fusion.grids import Axis, GridPair, match_grids
+from hsi_toolkit.fusion.model import FusionModel
+from hsi_toolkit.fusion.solve import sharpen
+
+__all__ = ["Axis", "FusionModel", "GridPair", "match_grids", "sharpen"]
