@@ -13,9 +13,7 @@ class Compare(Task):
 
     name: ClassVar[str] = "compare"
     title: ClassVar[str] = "Compare two cubes"
-    summary: ClassVar[str] = (
-        "PSNR, SSIM, spectral angle, ERGAS and each band's error against a reference."
-    )
+    summary: ClassVar[str] = "PSNR, SSIM, spectral angle, ERGAS and each band's error against a reference."
     description: ClassVar[str] = (
         "Judges a denoised, sharpened, decompressed or unmixed raster by a reference of the same size: root "
         "mean square error, peak signal-to-noise ratio and structural similarity of each band, and the mean "
