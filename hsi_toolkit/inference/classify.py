@@ -4,19 +4,20 @@ import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
 import xarray as xr
 
 from hsi_toolkit.errors import ModelError, OutOfMemoryError, ParameterError
-from hsi_toolkit.inference.devices import choose_device, memory_budget
+from hsi_toolkit.inference.devices import choose_device, describe_device, memory_budget
 from hsi_toolkit.inference.outputs import MapOutputs, MapWriter
 from hsi_toolkit.inference.prepare import PreparedBlock, prepare
 from hsi_toolkit.inference.screening import PixelNetwork
 from hsi_toolkit.inference.strided import STRIDE, StridedNetwork
 from hsi_toolkit.models.classifier import SceneClassifier
-from hsi_toolkit.progress import Progress
+from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.scene.blocks import BLOCKS_HELD, iter_blocks, stored_rows
 from hsi_toolkit.scene.class_map import ClassEntry
 from hsi_toolkit.spectral.resample import BandPlan
@@ -91,7 +92,8 @@ def classify_scene(
         float32: compute everything in float32, close or not.
         tags: further metadata of the map.
         overwrite: whether existing files may be replaced.
-        progress: told after every block and asked about cancellation at least ten times a second.
+        progress: told block, rate and once how long it takes; asked about cancellation at least ten times a
+            second.
 
     Raises:
         ModelError: the scene has other bands than the classifier.
@@ -126,10 +128,19 @@ def classify_scene(
     writer = MapWriter(
         outputs, like=scene, n_classes=classifier.n_classes, classes=classes, tags=tags, overwrite=overwrite
     )
+    count = job.count
+    progress = Pace(
+        progress,
+        f"Classifying: {count} block{'' if count == 1 else 's'}",
+        height * scene.sizes["x"],
+        "pixels",
+        parts=count,
+        where=describe_device(target),
+    )
     with writer, torch.inference_mode():
-        for block in job.blocks(progress):
+        for number, block in enumerate(job.blocks(progress), start=1):
             part = progress.part(block.y0 / height, block.y1 / height)
-            part.report(0.0, f"Classifying rows {block.y0 + 1} to {block.y1} of {height}")
+            part.report(0.0, f"Classifying block {number} of {count}")
             writer.write(block, labelled.log_probabilities(block, part))
             progress.check()
     progress.report(1.0)
@@ -161,18 +172,27 @@ class _Job:
         scene = self.scene
         if self.plan.bands != tuple(range(scene.sizes["band"])):
             scene = scene.isel(band=list(self.plan.bands))
-        halo = self.classifier.radius + int(self.strided)
-        for block in iter_blocks(scene, rows=self._rows(halo), halo=halo):
+        for block in iter_blocks(scene, rows=self.rows, halo=self._halo):
             planned = block if self.plan.matrix is None else replace(block, data=self.plan.apply(block.data))
             yield prepare(self.classifier, planned, self.device, progress)
 
-    def _rows(self, halo: int) -> int:
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return -(-self.scene.sizes["y"] // self.rows)
+
+    @property
+    def _halo(self) -> int:
+        return self.classifier.radius + int(self.strided)
+
+    @cached_property
+    def rows(self) -> int:
         """Rows a block so that it fits the memory with all that is made of it.
 
         Raises:
             OutOfMemoryError: not even a few rows fit.
         """
-        multiple = STRIDE if self.strided else 1
+        multiple, halo = STRIDE if self.strided else 1, self._halo
         columns, height = self.scene.sizes["x"], self.scene.sizes["y"]
         read = BLOCKS_HELD * len(self.plan.bands) + (
             0 if self.plan.matrix is None else self.classifier.n_bands

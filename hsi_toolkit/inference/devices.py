@@ -41,6 +41,14 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def describe_device(device: torch.device) -> str:
+    """The device in words, such as "this CPU (2 threads)"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"this CPU ({threads} thread{'' if threads == 1 else 's'})"
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
     """The type in which matrix products are fastest: a 16-bit one where the hardware multiplies it."""
     if device.type == "cuda":

@@ -104,11 +104,11 @@ class PixelNetwork:
 
     def log_probabilities(self, block: PreparedBlock, progress: Progress) -> Tensor:
         """Log-probabilities (n, K) of the block's pixels, the label of each that of the float32 network."""
-        self._calibrate(block, progress.part(0.0, 0.1))
+        calibrated = self._calibrate(block, progress)
         if self._cheap is None or self._tolerance is None:
-            logits = self._logits(self._full, block, block.pixels, progress.part(0.1, 1.0))
+            logits = self._logits(self._full, block, block.pixels, progress.part(calibrated, 1.0))
             return self._classifier.combine(logits, block.experts)
-        logits = self._logits(self._cheap, block, block.pixels, progress.part(0.1, 0.9))
+        logits = self._logits(self._cheap, block, block.pixels, progress.part(calibrated, 0.9))
         combined = self._classifier.combine(logits, block.experts)
         # Negated, so that what is not a number is close as well.
         close = (~(margins(combined) > self._tolerance)).nonzero().squeeze(1)
@@ -117,15 +117,20 @@ class PixelNetwork:
         combined[close] = self._classifier.combine(logits, _rows(block.experts, close))
         return combined
 
-    def _calibrate(self, block: PreparedBlock, progress: Progress) -> None:
-        """Learn how far the cheap network is off, and give it up where it does not pay."""
+    def _calibrate(self, block: PreparedBlock, progress: Progress) -> float:
+        """Learn how far the cheap network is off, and give it up where it does not pay.
+
+        Returns:
+            The share of the block's work that this was.
+        """
         size = FIRST_SAMPLE if self._tolerance is None else LATER_SAMPLE
         if self._cheap is None or len(block.pixels) <= size:
-            return
+            return 0.0
+        share = size / (size + len(block.pixels))
         sample = torch.linspace(0, len(block.pixels) - 1, size, device=block.pixels.device).long()
         pixels, experts = block.pixels[sample], _rows(block.experts, sample)
         whole, quick = (
-            self._classifier.combine(self._logits(engine, block, pixels, progress), experts)
+            self._classifier.combine(self._logits(engine, block, pixels, progress.part(0.0, share)), experts)
             for engine in (self._full, self._cheap)
         )
         best = quick.topk(min(2, quick.shape[1]), dim=1).indices
@@ -134,6 +139,7 @@ class PixelNetwork:
         self._tolerance = max(self._tolerance or 0.0, SAFETY * error)
         if float((margin <= self._tolerance).float().mean()) > MOST_RECHECKED:
             self._cheap = None
+        return share
 
     def _logits(self, engine: Engine, block: PreparedBlock, pixels: Tensor, progress: Progress) -> Tensor:
         windows = Windows(block, self._radius)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_toolkit.files import check_output
-from hsi_toolkit.progress import Progress
+from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
 from hsi_toolkit.spectral import GroupwisePCA, MultiScalePCA
 from hsi_toolkit.tasks.features import Features
@@ -19,10 +19,11 @@ def run(task: Features, progress: Progress) -> Mapping[str, object]:
     memory = task.memory_limit * 2**20 if task.memory_limit else None
     pca = MultiScalePCA() if task.method == "mspca" else GroupwisePCA()
     rows = scene.sizes["y"]
+    pace = Pace(progress, "Two passes over the scene", 2 * rows * scene.sizes["x"], "pixels")
     for block in iter_blocks(scene, memory_limit=memory):
         progress.check()
         pca.partial_fit(block.core.reshape(len(block.data), -1).T)
-        progress.report(0.5 * block.y1 / rows, "Fitting the components")
+        pace.report(0.5 * block.y1 / rows, "Fitting the components")
     names = [str(name) for name in pca.get_feature_names_out()]
     with RasterWriter(
         task.output, like=scene, count=len(names), descriptions=names, overwrite=task.overwrite
@@ -30,7 +31,7 @@ def run(task: Features, progress: Progress) -> Mapping[str, object]:
         for block in iter_blocks(scene, memory_limit=memory):
             progress.check()
             writer.write(_features(pca, block.core), block.y0)
-            progress.report(0.5 + 0.5 * block.y1 / rows, "Writing the features")
+            pace.report(0.5 + 0.5 * block.y1 / rows, "Writing the features")
     return {
         "summary": f"{len(names)} features of {scene.sizes['band']} bands.",
         "outputs": {"features": task.output},

@@ -109,6 +109,11 @@ class DualBranchRun:
         self.best = _copy(self.network)
         self._optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe.weight_decay))
 
+    @property
+    def windows_per_epoch(self) -> int:
+        """Windows, each as often as it is drawn, that the network sees in an epoch."""
+        return self.recipe.steps(len(self._train)) * self.recipe.batch_size
+
     def train_epoch(self, progress: Progress) -> None:
         """One epoch; the same for the same seed and number of the epoch."""
         recipe, epoch = self.recipe, self.curve.epochs

@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hsi_toolkit.errors import LabelError, ModelError, ParameterError
-from hsi_toolkit.inference.devices import single_threaded_operations
+from hsi_toolkit.inference.devices import describe_device, single_threaded_operations
 from hsi_toolkit.models.bundle import Json, ModelBundle
 from hsi_toolkit.models.checkpoints import load_by_name, load_hsimae_checkpoint
 from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.models.experts import ExpertStack
 from hsi_toolkit.models.header import read_header
 from hsi_toolkit.models.hsimae import HSIMAEConfig, HSIViT
-from hsi_toolkit.progress import Progress
+from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.training.dual_branch import Curve, DualBranchRun, Recipe
 from hsi_toolkit.training.gate import LEAST_AGREEMENT
 from hsi_toolkit.training.preparation import RADIUS, LabelledPixels, Pixels, Prepared, prepare
@@ -163,7 +163,14 @@ def train_classifier(
         load_by_name(run.network, weights[1])
     classifier = _assemble(prepared, source.shape[0], HSIViT(model, n_classes), config.network_weight)
     with _operations_of(model):
-        _run_epochs(run, classifier, prepared, config, checkpoint, progress.part(0.3, 1.0))
+        pace = Pace(
+            progress.part(0.3, 1.0),
+            f"Training: at most {config.epochs} epochs",
+            config.epochs * run.windows_per_epoch,
+            "windows",
+            where=describe_device(torch.device(device)),
+        )
+        _run_epochs(run, classifier, prepared, config, checkpoint, pace)
     load_by_name(classifier.network, run.best)
     if len(prepared.validation):
         classifier.experts = _final_experts(prepared, n_classes, config.seed)

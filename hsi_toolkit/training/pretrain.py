@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from hsi_toolkit.errors import HsiError, ModelError, OutOfMemoryError, ParameterError, SceneError
 from hsi_toolkit.files import atomic_path
+from hsi_toolkit.inference.devices import describe_device
 from hsi_toolkit.models.hsimae import HSIMAE, HSIMAEConfig
 from hsi_toolkit.models.masking import JointMask, joint_mask, joint_mask_lengths
-from hsi_toolkit.progress import Progress
+from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.spectral import GroupwisePCA
 from hsi_toolkit.training.schedule import CosineSchedule
 from hsi_toolkit.training.windows import WindowSource
@@ -102,9 +103,17 @@ def pretrain(
     run = _Run(config, torch.device(device), [source.shape for source in sources])
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(Path(checkpoint))
+    pace = Pace(
+        progress,
+        f"Pretraining: {config.epochs} epochs",
+        config.epochs * config.steps_per_epoch * config.batch_size,
+        "windows",
+        parts=max(1, config.epochs - len(run.losses)),
+        where=describe_device(torch.device(device)),
+    )
     for epoch in range(len(run.losses), config.epochs):
         windows = pool.draw(epoch, progress)
-        run.train_epoch(windows, progress.part(epoch / config.epochs, (epoch + 1) / config.epochs))
+        run.train_epoch(windows, pace.part(epoch / config.epochs, (epoch + 1) / config.epochs))
         if checkpoint is not None:
             run.save(Path(checkpoint))
     return PretrainedModel(run.network.cpu().eval(), tuple(run.losses))
