@@ -168,22 +168,22 @@ class _Host(threading.Thread):
             # A defect or a lack of memory may have left the worker, or its GPU, in a state to be rid of.
             if error.kind != "user":
                 self._dismiss(job)
-            job.events.put(error)
+            job.events.put(_detached(error))
+        except EngineCancelled as error:
+            self._dismiss(job)
+            job.events.put(_detached(error))
         except Exception as error:
             self._dismiss(job)
-            job.events.put(
-                error
-                if isinstance(error, EngineCancelled)
-                else EngineError("internal", f"This is a defect of hsi_toolkit's client ({error!r}).")
-            )
+            job.events.put(EngineError("internal", f"This is a defect of hsi_toolkit's client ({error!r})."))
         else:
             job.events.put({"event": "result", "result": result})
 
     def _do(self, job: _Job) -> Dict[str, Any]:
-        warm = self._worker is not None and self._worker.is_alive() and self._worker.launch == job.launch
+        self._look_after_idle_worker()
+        warm = self._worker is not None and self._worker.launch == job.launch
         if not warm:
             self._dismiss()
-            job.events.put({"event": "progress", "fraction": 0.0, "message": "Starting the engine"})
+            job.events.put({"event": "progress", "message": "Starting the engine"})
             self._worker = Worker(job.launch)
         worker = self._worker
         try:
@@ -240,6 +240,12 @@ class _Host(threading.Thread):
         if self._worker is not None:
             self._worker.end(job.request if job else None)
             self._worker = None
+
+
+def _detached(error: Exception) -> Exception:
+    """The error without the frames it came from: they hold the process, which must end in its own thread."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 _engine = Engine()

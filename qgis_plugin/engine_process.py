@@ -100,8 +100,9 @@ class Worker:
             )
         self.version = version
         # Behind a launcher, as in a virtual environment on Windows, this is another process than the started.
-        if isinstance(ready.get("pid"), int):
-            self._pid = ready["pid"]
+        pid = ready.get("pid")
+        if isinstance(pid, int) and 1 < pid < 1 << 31:
+            self._pid = pid
 
     def ask(self, request: Request) -> None:
         self._send({"id": request.id, "task": request.task, "parameters": request.parameters})
@@ -175,12 +176,13 @@ class Worker:
                 else f"{process.exitCode() & 0xFFFFFFFF:#x}"
             )
         log = self.write_log(request)
+        perhaps = "; perhaps memory ran out" if how == "signal 9" else ""
         if not self.version:
             last = tail.splitlines()[-1] if tail else "it said nothing"
             return EngineError("environment", f"The engine did not start ({how}): {last}. {CURE}{log}", tail)
         return EngineError(
             "internal",
-            f"The engine ended unexpectedly ({how}); perhaps memory ran out. Outputs are as they were, "
+            f"The engine ended unexpectedly ({how}){perhaps}. Outputs are as they were, "
             f"and the next run starts it anew.{log}",
             tail,
         )
@@ -234,9 +236,11 @@ def _event_of(line: bytes) -> Optional[Dict[str, Any]]:
 
 def _kill_group(pid: int) -> None:
     """End the worker's whole process group: the worker leads one of its own."""
+    if pid < 1:
+        return
     if not hasattr(os, "killpg"):
         QProcess.execute("taskkill", ["/T", "/F", "/PID", str(pid)])
-    elif pid > 1 and pid != os.getpgrp():
+    elif pid != os.getpgrp():
         try:
             os.killpg(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):

@@ -35,20 +35,16 @@ class Reporter:
     def take(self, event: Mapping[str, Any]) -> None:
         """Show a progress or log event; one with nothing sensible in it shows nothing."""
         message = str(event.get("message") or "")
-        if event.get("event") == "log" and self._full is not None:
-            self._full.pushInfo(message)
-        fraction = event.get("fraction")
-        if (
-            event.get("event") != "progress"
-            or not isinstance(fraction, (int, float))
-            or self._feedback is None
-        ):
+        if self._feedback is None or (not message and "fraction" not in event):
             return
-        if not math.isfinite(fraction):
+        if event.get("event") == "log":
+            if self._full is not None:
+                self._full.pushInfo(message)
             return
-        fraction = min(max(float(fraction), 0.0), 1.0)
-        self._feedback.setProgress(100.0 * fraction)
-        left = words(self._remaining.seconds(fraction, time.monotonic()))
+        left, fraction = "", event.get("fraction")
+        if isinstance(fraction, (int, float)) and 0 <= fraction <= 1:
+            self._feedback.setProgress(100.0 * fraction)
+            left = words(self._remaining.seconds(float(fraction), time.monotonic()))
         text = " · ".join(part for part in (message, left) if part)
         if text and text != self._text and self._full is not None:
             self._full.setProgressText(text)
@@ -64,32 +60,29 @@ class Remaining:
 
     def __init__(self) -> None:
         self._begun: Optional[float] = None
-        self._last_time, self._last_fraction = 0.0, 0.0
+        self._time, self._fraction = 0.0, 0.0
         self._rate, self._weight = 0.0, 0.0
         self._told: Optional[float] = None
 
     def seconds(self, fraction: float, now: float) -> Optional[float]:
         """Seconds that are left once ``fraction`` is done; None while that is a guess."""
-        if self._begun is None or fraction < self._last_fraction:
-            self.__init__()
-            self._begun, self._last_time, self._last_fraction = now, now, fraction
-            return None
-        step, elapsed = now - self._last_time, now - self._begun
+        if self._begun is None:
+            self._begun, self._time, self._fraction = now, now, fraction
+        step, elapsed = now - self._time, now - self._begun
         if step <= 0:
             return self._told
         # A running mean over past rates; each fades with the time that has gone by since.
         fading = math.exp(-step / max(SMOOTHING, elapsed / 3))
-        self._rate = fading * self._rate + (1 - fading) * (fraction - self._last_fraction) / step
+        self._rate = fading * self._rate + (1 - fading) * max(fraction - self._fraction, 0.0) / step
         self._weight = fading * self._weight + (1 - fading)
-        self._last_time, self._last_fraction = now, fraction
+        self._time, self._fraction = now, fraction
         if self._rate <= 0 or elapsed < WORTH_SAYING_AFTER or fraction < WORTH_SAYING_FROM:
             return None
         estimate = (1 - fraction) * self._weight / self._rate
         if self._told is None:
             self._told = estimate
-        else:
-            clock = max(self._told - step, 0.0)
-            self._told = clock + (estimate - clock) * (1 - math.exp(-step / SMOOTHING))
+        clock = max(self._told - step, 0.0)
+        self._told = clock + (estimate - clock) * (1 - math.exp(-step / SMOOTHING))
         return self._told
 
 

@@ -7,6 +7,7 @@ from .card import Card
 from .classify import Classify
 from .compare import Compare
 from .demo import Demo
+from .doctor import Doctor
 from .draw_next import DrawNext
 from .evaluate import Evaluate
 from .features import Features
@@ -31,6 +32,7 @@ TASKS: Dict[str, Type[Task]] = {
         Superresolve,
         Compare,
         Demo,
+        Doctor,
     )
 }
 
