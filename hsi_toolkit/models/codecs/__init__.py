@@ -1,4 +1,4 @@
-"""The learned codecs of HySpecNet-11k (Fuchs and Demir 2023, arXiv:2306.00385): networks with their released names.
+"""The learned codecs of HySpecNet-11k (Fuchs and Demir 2023, arXiv:2306.00385), with their released names.
 
 A codec turns a batch of patches with values from 0 to 1 into a latent of 32-bit floats and back; there is
 no quantisation and no entropy coding in the networks themselves.

@@ -1,4 +1,4 @@
-"""1D-CAE of the HySpecNet-11k benchmark (Fuchs and Demir 2023, arXiv:2306.00385): every spectrum by itself."""
+"""1D-CAE of the HySpecNet-11k benchmark (Fuchs and Demir 2023, arXiv:2306.00385): spectrum by spectrum."""
 
 from collections.abc import Iterator
 
