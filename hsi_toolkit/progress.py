@@ -17,8 +17,9 @@ _REFRESH = 10.0
 class Progress:
     """Silent progress, the base of the ones that show something.
 
-    Fractions run from 0 to 1. ``part`` hands a slice of the range to a step, so that a step
-    reports 0 to 1 of its own without knowing what comes before or after it.
+    Fractions run from 0 to 1; an empty message says that what was last said still holds. ``part`` hands a
+    slice of the range to a step, so that a step reports 0 to 1 of its own without knowing what comes before
+    or after it.
     """
 
     def report(self, fraction: float, message: str = "") -> None:
@@ -67,7 +68,7 @@ class Pace(_Part):
         whole: what is told.
         what: the work in words, such as "Classifying: 38 blocks".
         amount: its size in ``unit``, such as "pixels".
-        parts: how many parts, each with a preparation of its own, it has.
+        parts: how many parts, each with a preparation of its own, it has; the last may be a fraction of one.
         where: what does it, such as "this CPU (2 threads)".
         clock: seconds, for measuring.
     """
@@ -79,7 +80,7 @@ class Pace(_Part):
         amount: float,
         unit: str,
         *,
-        parts: int = 1,
+        parts: float = 1.0,
         where: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,24 +90,26 @@ class Pace(_Part):
         self._made = clock()
         self._ready: float | None = None
         self._first, self._told = 0.0, False
-        self._step, self._rate, self._measured = "", "", -math.inf
+        self._step, self._rate, self._said, self._measured = "", "", "", -math.inf
 
     def report(self, fraction: float, message: str = "") -> None:
         now = self._clock()
         if self._ready is None:
             self._ready, self._first = now, fraction
-        seconds, done = now - self._ready, fraction - self._first
-        known = seconds >= _EVIDENCE_SECONDS and done >= _EVIDENCE_SHARE
+        done, worked = fraction - self._first, now - self._ready
+        # Of the first part's preparation as much counts as is done of the part; later ones are in the time worked.
+        seconds = worked + min(done * self._parts, 1.0) * (self._ready - self._made)
+        known = worked >= _EVIDENCE_SECONDS and done >= _EVIDENCE_SHARE
         if known and not self._told:
             self._told = True
-            # Once the first part is over, what others needed before they could begin is in the seconds.
-            prepared = (self._parts if done * self._parts < 1.0 else 1) * (self._ready - self._made)
-            self._tell(prepared + (1.0 - self._first) * seconds / done)
+            self._tell((1.0 - self._first) * seconds / done)
         fresh = bool(message) and message != self._step
         self._step = message or self._step
         if known and (fresh or now - self._measured >= _REFRESH):
             self._rate, self._measured = rate_text(done * self._amount / seconds, self._unit), now
-        super().report(fraction, ", ".join(text for text in (self._step, self._rate) if text))
+        text = ", ".join(each for each in (self._step, self._rate) if each)
+        super().report(fraction, "" if text == self._said else text)
+        self._said = text
 
     def _tell(self, seconds: float) -> None:
         if seconds >= _WORTH_TELLING:

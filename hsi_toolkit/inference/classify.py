@@ -134,7 +134,7 @@ def classify_scene(
         f"Classifying: {count} block{'' if count == 1 else 's'}",
         height * scene.sizes["x"],
         "pixels",
-        parts=count,
+        parts=max(1.0, height / job.rows),
         where=describe_device(target),
     )
     with writer, torch.inference_mode():
