@@ -97,7 +97,7 @@ class Pace(_Part):
         if self._ready is None:
             self._ready, self._first = now, fraction
         done, worked = fraction - self._first, now - self._ready
-        # Of the first part's preparation as much counts as is done of the part; later ones are in the time worked.
+        # Of the first part's preparation as much counts as is done of the part; time worked has later ones.
         seconds = worked + min(done * self._parts, 1.0) * (self._ready - self._made)
         known = worked >= _EVIDENCE_SECONDS and done >= _EVIDENCE_SHARE
         if known and not self._told:

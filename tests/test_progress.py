@@ -83,8 +83,8 @@ def test_the_estimate_counts_what_each_block_needs_before_it_can_begin(
 
 
 def test_blocks_that_are_over_in_no_time_are_not_counted_twice(listener: Listener, clock: Clock) -> None:
-    run_blocks(pace_of(listener, clock, 60), clock, 60, prepare=0.5, compute=0.5)
-    assert listener.logged == ["Classifying: 60 blocks, about 60 seconds on this CPU (2 threads)"]
+    run_blocks(pace_of(listener, clock, 600), clock, 600, prepare=0.1, compute=0.1)
+    assert listener.logged == ["Classifying: 600 blocks, about 2 minutes on this CPU (2 threads)"]
 
 
 def test_the_estimate_comes_long_before_the_end_of_a_single_block(listener: Listener, clock: Clock) -> None:
