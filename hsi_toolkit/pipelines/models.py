@@ -17,12 +17,15 @@ from hsi_toolkit.models.metadata import (
     Provenance,
     plain_json,
 )
+from hsi_toolkit.reports.accuracy import AccuracyReport
 from hsi_toolkit.spectral.resample import SensorBands
 from hsi_toolkit.training.labels import Labels
 from hsi_toolkit.training.leakage import TrainingPixels
 
 ARCHITECTURE = "scene_classifier"
-TRAINING_PIXELS = "training_pixels"
+#: What a classifier's bundle says beyond its metadata: the pixels it was trained on, how many of each class
+#: these were, and its accuracy on held-out polygons.
+TRAINING_PIXELS, LABELLED, ACCURACY = "training_pixels", "labelled", "accuracy"
 
 
 def classifier_bundle(
@@ -32,9 +35,10 @@ def classifier_bundle(
     scene: xr.DataArray,
     labels: Labels,
     trained_on: TrainingPixels,
+    accuracy: AccuracyReport | None,
     provenance: Provenance,
 ) -> ModelBundle:
-    """The bundle of a classifier trained on ``scene``: all it takes to classify another one."""
+    """The bundle of a classifier trained on ``labels`` of ``scene``: all it takes to classify another one."""
     tensors, config = classifier.to_tensors()
     used = tuple(classifier.bands.tolist())
     metadata = ModelMetadata(
@@ -49,7 +53,11 @@ def classifier_bundle(
         ),
         classes=labels.legend(),
         provenance=provenance,
-        extra={TRAINING_PIXELS: plain_json(trained_on.to_dict())},
+        extra={
+            TRAINING_PIXELS: plain_json(trained_on.to_dict()),
+            LABELLED: plain_json(labels.summary()),
+            ACCURACY: None if accuracy is None else plain_json(accuracy.to_dict()),
+        },
     )
     return ModelBundle(metadata, tensors)
 

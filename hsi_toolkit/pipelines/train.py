@@ -100,8 +100,9 @@ def train(task: Train, progress: Progress) -> Training:
         trained.classifier,
         name=Path(task.output).stem,
         scene=scene,
-        labels=labels,
+        labels=fitted,
         trained_on=TrainingPixels(Grid.of(scene), fitted.rows, fitted.cols, RADIUS),
+        accuracy=accuracy,
         provenance=Provenance(
             data=(Path(task.scene).name,),
             labels=f"{Path(task.labels).name}, field {task.field}",

@@ -9,6 +9,7 @@ error was found; for polygons with the effective number of pixels in place of th
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,23 @@ class Estimate:
             "high": self.high,
         }
         return stored | {"note": self.note} if self.note else stored
+
+    @classmethod
+    def from_dict(cls, stored: object) -> "Estimate":
+        """What ``to_dict`` gave; what is missing or no number is None."""
+        values = stored if isinstance(stored, Mapping) else {}
+
+        def number(name: str) -> float | None:
+            found = values.get(name)
+            return float(found) if isinstance(found, int | float) else None
+
+        return cls(
+            number("value"),
+            number("standard_error"),
+            number("low"),
+            number("high"),
+            note=str(values.get("note", "")),
+        )
 
     def without_interval(self, note: str) -> "Estimate":
         """The value alone, and why."""

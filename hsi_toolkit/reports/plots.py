@@ -175,6 +175,46 @@ def curve_svg(curve: TrainingCurve) -> bytes:
         return _svg(figure)
 
 
+def bands_svg(wavelength: Sequence[float] | None, fwhm: Sequence[float] | None) -> bytes | None:
+    """Where bands lie along the spectrum, each as wide as it is, as SVG; None without wavelengths."""
+    if not wavelength:
+        return None
+    centres = np.sort(np.asarray(wavelength, float))
+    order = np.argsort(np.asarray(wavelength, float))
+    step = float(np.median(np.diff(centres))) if len(centres) > 1 else 10.0
+    widths = np.full(len(centres), step) if fwhm is None else np.asarray(fwhm, float)[order]
+    with styled():
+        figure = Figure(figsize=(9.0, 1.25), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        low, high = min(350.0, centres[0] - step), max(1050.0, centres[-1] + step)
+        for start, stop, name in _REGIONS:
+            left, right = max(start, low), min(stop, high)
+            if right > left:
+                axes.axvspan(left, right, 0.0, 0.76, color="#f3f5f7", linewidth=0, zorder=0)
+                axes.text((left + right) / 2, 0.86, name, ha="center", va="center", size=8, color=FAINT)
+                axes.axvline(left, 0.0, 0.76, color="white", linewidth=1.5, zorder=1)
+        for colour, start, stop in _VISIBLE:
+            axes.axvspan(start, stop, 0.0, 0.07, color=colour, linewidth=0, zorder=3)
+        axes.bar(centres, 0.56, widths, bottom=0.14, color="#0b6e75", alpha=0.55, linewidth=0, zorder=2)
+        axes.vlines(centres, 0.14, 0.70, color="#074c51", linewidth=0.5, zorder=3)
+        axes.set(xlim=(low, high), ylim=(0, 1), yticks=[], xlabel="Wavelength (nm)")
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        return _svg(figure)
+
+
+#: Regions of the spectrum as imaging spectroscopy names them, in nanometres.
+_REGIONS = (
+    (0.0, 700.0, "visible"), (700.0, 1000.0, "near infrared"), (1000.0, 2600.0, "shortwave infrared"),
+    (2600.0, 7000.0, "mid infrared"), (7000.0, 20000.0, "thermal infrared"),
+)  # fmt: skip
+#: Colours of the visible spectrum, roughly, and where they begin and end.
+_VISIBLE = (
+    ("#6a3fa0", 380, 435), ("#2b5fc0", 435, 490), ("#1f9e72", 490, 560), ("#d7c520", 560, 590),
+    ("#e08a1e", 590, 625), ("#c8352b", 625, 740),
+)  # fmt: skip
+
+
 def _limits(spectra: ClassSpectra) -> tuple[float, float] | None:
     """The range of nearly all of what is drawn: a single noisy band must not flatten the rest."""
     deviation = np.nan_to_num(spectra.deviation[:, spectra.good])

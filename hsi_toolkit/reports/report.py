@@ -1,20 +1,18 @@
 """The report of a training or evaluation: one HTML file that needs nothing else, and a JSON beside it."""
 
 import math
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from hsi_toolkit import __version__
 from hsi_toolkit.errors import OutputError
 from hsi_toolkit.files import atomic_path, check_output, write_json
 from hsi_toolkit.reports.accuracy import AccuracyReport
-from hsi_toolkit.reports.estimates import Estimate
+from hsi_toolkit.reports.pages import data_uri, page_template, plain
 from hsi_toolkit.reports.plots import ClassSpectra, TrainingCurve, curve_svg, spectra_svg
 from hsi_toolkit.scene.class_map import ClassEntry
 from hsi_toolkit.training.palette import ink
@@ -22,7 +20,6 @@ from hsi_toolkit.training.palette import ink
 #: A cell's tint is strongest where a class's pixels are all in it.
 _RIGHT, _WRONG = (11, 110, 117), (196, 84, 20)
 _WEAKEST, _STRONGEST = 0.08, 0.85
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,9 @@ class ReportContent:
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "warnings": list(self.warnings),
             "spectra": None if self.spectra is None else _spectra_dict(self.spectra),
-            "curve": None if self.curve is None else _plain(vars(self.curve)),
-            "model_card": _plain(self.model_card),
-            "reproduction": _plain(self.reproduction),
+            "curve": None if self.curve is None else plain(vars(self.curve)),
+            "model_card": plain(self.model_card),
+            "reproduction": plain(self.reproduction),
         }
 
 
@@ -116,47 +113,18 @@ def write_report(content: ReportContent, path: str | Path, *, overwrite: bool = 
 
 def render_html(content: ReportContent) -> str:
     """The report as HTML: pictures inline, no script, nothing loaded from elsewhere."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "interval": interval, "number": number, "shown": _shown}
     accuracy, spectra, curve = content.accuracy, content.spectra, content.curve
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         content=content,
         accuracy=accuracy,
         colours={entry.name: entry.hex_colour for entry in content.legend},
         cells=None if accuracy is None else _cells(accuracy.matrix),
-        map_uri=_data_uri(content.map_png, "image/png"),
-        spectra_uri=_data_uri(None if spectra is None else spectra_svg(spectra), "image/svg+xml"),
-        curve_uri=_data_uri(None if curve is None else curve_svg(curve), "image/svg+xml"),
+        map_uri=data_uri(content.map_png, "image/png"),
+        spectra_uri=data_uri(None if spectra is None else spectra_svg(spectra), "image/svg+xml"),
+        curve_uri=data_uri(None if curve is None else curve_svg(curve), "image/svg+xml"),
         version=__version__,
         ink=ink,
     )
-
-
-def percent(value: float | None) -> str:
-    """``"83.2 %"``, or a dash."""
-    return "–" if value is None else f"{100 * value:.1f}{_NO_BREAK}%"
-
-
-def interval(estimate: Estimate) -> str:
-    """``"78.1 – 87.3 %"``, or nothing."""
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"{100 * estimate.low:.1f} – {100 * estimate.high:.1f}{_NO_BREAK}%"
-
-
-def number(value: float | None) -> str:
-    """A count or area with as many digits as mean something, or a dash."""
-    if value is None:
-        return "–"
-    if float(value).is_integer() or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:,.4g}"
 
 
 @dataclass(frozen=True)
@@ -186,48 +154,15 @@ def _cell(count: int, share: float, right: bool) -> _Cell:
     return _Cell(count, ground, ink(ground))
 
 
-def _data_uri(data: bytes | None, kind: str) -> str | None:
-    return None if data is None else f"data:{kind};base64,{b64encode(data).decode()}"
-
-
 def _spectra_dict(spectra: ClassSpectra) -> dict[str, object]:
     return {
         "quantity": spectra.quantity,
-        "wavelength_nm": None if spectra.wavelength is None else _plain(spectra.wavelength),
-        "good": _plain(spectra.good),
+        "wavelength_nm": None if spectra.wavelength is None else plain(spectra.wavelength),
+        "good": plain(spectra.good),
         "classes": [
-            {"name": name, "pixels": int(count), "mean": _plain(mean), "standard_deviation": _plain(spread)}
+            {"name": name, "pixels": int(count), "mean": plain(mean), "standard_deviation": plain(spread)}
             for name, count, mean, spread in zip(
                 spectra.names, spectra.counts, spectra.mean, spectra.deviation, strict=True
             )
         ],
     }
-
-
-def _plain(value: object) -> object:
-    """``value`` in JSON's own types: NumPy's become Python's, what is not finite becomes null."""
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-def _shown(value: object) -> str:
-    """A fact of a card or parameter list as a reader expects it."""
-    value = _plain(value)
-    if value is None or value == "" or value == []:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(_shown(item) for item in value)
-    return str(value)
