@@ -34,3 +34,12 @@ class CosineSchedule:
         first two steps both run at ``value(0)``.
         """
         return self.value(max(step - 1, 0))
+
+
+def warmup_cosine(step: int, *, base: float, total: int, warmup: int, start: float = 1e-6) -> float:
+    """BiMAE's rate at ``step`` (from 0): linear from ``start`` to ``base``, then half a cosine to 0."""
+    if step < warmup:
+        return start + step * (base - start) / warmup
+    if step > total:
+        return 0.0
+    return base / 2 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))

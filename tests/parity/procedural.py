@@ -11,10 +11,10 @@ from torch import Tensor, nn
 _INPUT = re.compile(r'proc_input\("(\w+)",\s*\(([\d,\s]+)\),\s*(-?[\d.]+),\s*(-?[\d.]+)\)')
 
 
-def uniform(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Values in [-0.5, 0.5) of that shape, float64, from a hash of key and index."""
+def uniform(key: str, shape: tuple[int, ...], first: int = 0) -> np.ndarray:
+    """Values in [-0.5, 0.5) of that shape, float64, from a hash of key and index, counted from ``first``."""
     mask = np.uint64(0xFFFFFFFF)
-    index = np.arange(math.prod(shape), dtype=np.uint64)
+    index = np.arange(first, first + math.prod(shape), dtype=np.uint64)
     x = (index * np.uint64(2654435761) + np.uint64(zlib.crc32(key.encode()))) & mask
     for _ in range(2):
         x ^= x >> np.uint64(16)
