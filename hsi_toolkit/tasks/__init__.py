@@ -2,6 +2,7 @@
 
 from typing import Dict, Type
 
+from .anomalies import Anomalies
 from .base import Parameter, Task
 from .card import Card
 from .classify import Classify
@@ -29,6 +30,7 @@ TASKS: Dict[str, Type[Task]] = {
         DrawNext,
         Pretrain,
         Card,
+        Anomalies,
         Superresolve,
         Compare,
         Demo,

@@ -122,3 +122,14 @@ def mode() -> Any:
         choices=("exact", "fast"),
         default="exact",
     )
+
+
+def false_alarm_rate() -> Any:
+    return parameter(
+        "number",
+        "False-alarm rate",
+        "Share of ordinary pixels that the map may flag by mistake.",
+        default=0.001,
+        minimum=1e-7,
+        maximum=0.5,
+    )

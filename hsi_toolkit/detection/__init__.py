@@ -1,0 +1,1 @@
+"""Detection: anomalies, targets, and thresholds at a false-alarm rate."""

@@ -1,0 +1,151 @@
+"""Anomaly detectors: how far each pixel is from what is usual in the scene or around it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_toolkit.detection.background import Background, background_of, mahalanobis
+from hsi_toolkit.detection.neighbourhood import Rows, ring_mean, smoothed, with_neighbours
+from hsi_toolkit.detection.scan import Scan, spectra_of
+from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.spectral.covariance import StreamingCovariance
+
+Matrix = NDArray[np.float64]
+
+GUARD, WINDOW = 2, 10
+"""Pixels up to 2 away may belong to the anomaly, those up to 10 away are its surroundings."""
+
+COMPONENTS = 30
+"""Principal components that local statistics are taken of: the rest is noise, and local noise is not known
+from a few hundred pixels."""
+
+ADAPTATION = 0.5
+"""Weight of the surroundings' own variances against the scene's."""
+
+BLUR_SIGMA, BLUR_REACH = 0.5, 2
+"""Smoothing of the scores in pixels, about a sensor's point spread."""
+
+
+class AnomalyDetector(Protocol):
+    """Scores a scene, higher where a pixel is more unusual; reads it ``passes`` times."""
+
+    @property
+    def passes(self) -> int:
+        """How often the scene is read."""
+
+    def scores(self, scan: Scan) -> Iterator[Rows]:
+        """The scores (1, rows, columns), block by block from top to bottom, NaN without data."""
+
+
+@dataclass(frozen=True)
+class GlobalRX:
+    """Squared Mahalanobis distance from the scene's mean (Reed and Yu 1990)."""
+
+    passes: int = 2
+
+    def scores(self, scan: Scan) -> Iterator[Rows]:
+        """See ``AnomalyDetector``."""
+        background = background_of(scan.pixels("Measuring the background"), scan.n_bands)
+        for block in scan.blocks("Scoring"):
+            core = block.core
+            yield Rows(mahalanobis(spectra_of(core), background).reshape(1, *core.shape[1:]), block.y0)
+
+
+@dataclass(frozen=True)
+class SubspaceRX:
+    """RX without the leading components, which hold the background's own materials and light.
+
+    The distance in the complement of the first ``dropped`` principal components (Schaum 2007).
+    """
+
+    dropped: int = 3
+    passes: int = 2
+
+    def scores(self, scan: Scan) -> Iterator[Rows]:
+        """See ``AnomalyDetector``."""
+        if self.dropped >= scan.n_bands:
+            raise ParameterError(
+                f"{self.dropped} components cannot be left out of {scan.n_bands} bands.", "Leave out fewer."
+            )
+        background = background_of(scan.pixels("Measuring the background"), scan.n_bands)
+        variances, vectors = np.linalg.eigh(background.covariance)
+        kept = slice(0, len(variances) - self.dropped)
+        whitener = vectors[:, kept] / np.sqrt(np.maximum(variances[kept], 1e-300))
+        for block in scan.blocks("Scoring"):
+            core = block.core
+            whitened = (spectra_of(core) - background.mean) @ whitener
+            scores = np.einsum("ij,ij->i", whitened, whitened).astype(np.float32)
+            yield Rows(scores.reshape(1, *core.shape[1:]), block.y0)
+
+
+@dataclass(frozen=True)
+class QuasiLocalRX:
+    """Distance from the mean of the surroundings, in directions of the scene and spreads of both.
+
+    Each pixel's difference from the mean of the ring around it is taken in the scene's leading principal
+    components and whitened by the covariance of all such differences. Each whitened component is then
+    divided by its variance in the ring, blended with the scene's: busy ground asks for more than calm
+    ground does (the quasi-local covariance of Caefer et al. 2008). The scores are
+    smoothed by about a sensor's point spread, because an object's light falls into its neighbours.
+    """
+
+    guard: int = GUARD
+    window: int = WINDOW
+    components: int = COMPONENTS
+    adaptation: float = ADAPTATION
+    passes: int = 3
+
+    def scores(self, scan: Scan) -> Iterator[Rows]:
+        """See ``AnomalyDetector``."""
+        height = scan.scene.sizes["y"]
+        background = background_of(scan.pixels("Measuring the background"), scan.n_bands)
+        vectors = leading_components(background, self.components)
+        differences = StreamingCovariance(vectors.shape[1])
+        for rows in self._differences(scan, background, vectors, "Measuring the surroundings"):
+            differences.update(spectra_of(rows.data))
+        spread, turn = np.linalg.eigh(Background.of(differences).covariance)
+        whitener = (turn / np.sqrt(spread)).astype(np.float32)
+        found = self._differences(scan, background, vectors, "Scoring")
+        squares = (_squares(rows, whitener) for rows in found)
+        scores = (self._score(rows, around) for rows, around in with_neighbours(squares, self.window, height))
+        for rows, around in with_neighbours(scores, BLUR_REACH, height):
+            yield Rows(smoothed(around, BLUR_SIGMA, BLUR_REACH), rows.y0)
+
+    def _differences(
+        self, scan: Scan, background: Background, vectors: Matrix, message: str
+    ) -> Iterator[Rows]:
+        """Each pixel's components less the mean of those around it."""
+        features = components_of(scan, background, vectors, message)
+        for rows, around in with_neighbours(features, self.window, scan.scene.sizes["y"]):
+            yield Rows(rows.data - ring_mean(around, self.guard, self.window), rows.y0)
+
+    def _score(self, squares: Rows, around: NDArray[np.float32]) -> Rows:
+        spread = ring_mean(around, self.guard, self.window)
+        spread *= np.float32(self.adaptation)
+        spread += np.float32(1 - self.adaptation)
+        return Rows((squares.data / spread).sum(axis=0, keepdims=True), squares.y0)
+
+
+def leading_components(background: Background, count: int) -> Matrix:
+    """The first ``count`` principal components as columns (bands, count), largest variance first."""
+    return np.linalg.eigh(background.covariance)[1][:, ::-1][:, :count]
+
+
+def components_of(scan: Scan, background: Background, vectors: Matrix, message: str) -> Iterator[Rows]:
+    """One pass over the scene: (n components, rows, columns) float32 a block, centred."""
+    weights = vectors.T.astype(np.float32)
+    mean = background.mean.astype(np.float32)[:, None]
+    for block in scan.blocks(message):
+        bands, *shape = block.core.shape
+        features = weights @ (block.core.reshape(bands, -1) - mean)
+        yield Rows(features.reshape(-1, *shape), block.y0)
+
+
+def _squares(rows: Rows, whitener: NDArray[np.float32]) -> Rows:
+    """Whitened components, squared."""
+    count, *shape = rows.data.shape
+    whitened = whitener.T @ rows.data.reshape(count, -1)
+    return Rows(np.square(whitened, out=whitened).reshape(-1, *shape), rows.y0)

@@ -1,0 +1,61 @@
+"""Reading a scene several times from top to bottom, with progress."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_toolkit.progress import Progress
+from hsi_toolkit.scene import Block, iter_blocks
+
+CANCEL_BYTES = 48 << 20
+"""Bytes of a block at most, so that a cancel acts within a second."""
+
+
+class Scan:
+    """A scene (band, y, x) that is read ``passes`` times; each pass reports its share of the progress."""
+
+    def __init__(
+        self,
+        scene: xr.DataArray,
+        progress: Progress | None = None,
+        *,
+        passes: int = 1,
+        memory_limit: int | None = None,
+    ) -> None:
+        self.scene = scene
+        self._progress = progress or Progress()
+        self._passes = passes
+        self._done = 0
+        self._memory = min(3 * CANCEL_BYTES, memory_limit) if memory_limit else None
+
+    @property
+    def n_bands(self) -> int:
+        """Bands of the scene."""
+        return int(self.scene.sizes["band"])
+
+    def blocks(self, message: str) -> Iterator[Block]:
+        """One pass over the scene in blocks of whole lines.
+
+        Raises:
+            Cancelled: the user asked to stop.
+        """
+        rows = self.scene.sizes["y"]
+        part = self._progress.part(self._done / self._passes, min(1.0, (self._done + 1) / self._passes))
+        part.report(0.0, message)
+        for block in iter_blocks(self.scene, memory_limit=self._memory):
+            part.check()
+            yield block
+            part.report(block.y1 / rows, message)
+        self._done += 1
+
+    def pixels(self, message: str) -> Iterator[NDArray[np.float32]]:
+        """One pass over the scene's spectra, (n, bands) a block."""
+        for block in self.blocks(message):
+            yield spectra_of(block.core)
+
+
+def spectra_of(cube: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The spectra (rows * cols, bands) of a cube (bands, rows, cols), as a view where possible."""
+    return cube.reshape(len(cube), -1).T
