@@ -1,1 +1,23 @@
-"""One module a Processing algorithm."""
+"""One module a Processing algorithm; ``ALGORITHMS`` lists their classes."""
+
+from .classify import Classify
+from .evaluate import Evaluate
+from .features import Features
+from .model_card import ModelCard
+from .polygons_to_map import PolygonsToMap
+from .pretrain import Pretrain
+from .scene_information import SceneInformation
+from .train import Train
+from .where_to_draw import WhereToDraw
+
+ALGORITHMS = (
+    PolygonsToMap,
+    Train,
+    Classify,
+    Evaluate,
+    WhereToDraw,
+    SceneInformation,
+    Features,
+    Pretrain,
+    ModelCard,
+)

@@ -1,0 +1,65 @@
+"""From polygons to a map, its confidence and a report, in one go."""
+
+from typing import Any, Dict, Mapping, Optional
+
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingOutputFile,
+    QgsProcessingOutputHtml,
+    QgsProcessingOutputRasterLayer,
+    QgsProcessingParameterBoolean,
+    QgsProcessingUtils,
+)
+
+from ..hsi_toolkit.tasks import TASKS
+from ..qgis_plugin.algorithm import TaskAlgorithm
+from ..qgis_plugin.results import ACCURACY, fixed
+from ..qgis_plugin.styling import Look, uncertainty
+
+#: The outputs that are layers, by the engine's name for them.
+LAYERS = {"map": "MAP", "uncertainty": "UNCERTAINTY"}
+
+
+class PolygonsToMap(TaskAlgorithm):
+    """See the task's declaration; the folder's map and uncertainty are outputs of their own."""
+
+    task = TASKS["map"]
+    when = (
+        "You have drawn some polygons and want a map. Choose the scene, the layer and its class field, and "
+        "run: the map and its uncertainty are opened, the report is in the results viewer. Class names and "
+        "colours are those of the layer's categorized style, or of its form's value map."
+    )
+    example = fixed(INPUT="scene.hdr", LABELS="polygons.gpkg", FIELD="class", OUTPUT="result")
+    figures = ACCURACY
+    looks = fixed(map=Look("Class map"), uncertainty=Look("Uncertainty", uncertainty))
+    least_bands = 32
+    least_classes = 2
+    pixel_bytes = fixed(output=0.12)
+
+    def initAlgorithm(self, configuration: Optional[Mapping[str, Any]] = None) -> None:
+        super().initAlgorithm(configuration)
+        load = QgsProcessingParameterBoolean("LOAD", "Open the map and its uncertainty when done", True)
+        load.setHelp("Add both layers to the project, in a group of their own.")
+        self.addParameter(load)
+        self.addOutput(QgsProcessingOutputRasterLayer("MAP", "Class map"))
+        self.addOutput(QgsProcessingOutputRasterLayer("UNCERTAINTY", "Uncertainty"))
+        self.addOutput(QgsProcessingOutputFile("MODEL", "Model"))
+        self.addOutput(QgsProcessingOutputHtml("REPORT", "Report"))
+
+    def further_outputs(
+        self, result: Mapping[str, Any], parameters: Mapping[str, Any], context: QgsProcessingContext
+    ) -> Dict[str, Any]:
+        files = result["outputs"]
+        layers = {name: files[name] for name in LAYERS}
+        if context.project() is not None and self.parameterAsBool(parameters, "LOAD", context):
+            for name, path in layers.items():
+                details = QgsProcessingContext.LayerDetails(
+                    self.looks[name].title,
+                    context.project(),
+                    LAYERS[name],
+                    QgsProcessingUtils.LayerHint.Raster,
+                )
+                context.addLayerToLoadOnCompletion(path, details)
+        self.dress(layers, context)
+        named = {LAYERS[name]: path for name, path in layers.items()}
+        return {**named, "MODEL": files["model"], "REPORT": files["report"]}
