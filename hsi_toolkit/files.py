@@ -21,6 +21,9 @@ def check_output(path: str | Path, *, overwrite: bool) -> Path:
     target = Path(path)
     if target.is_dir():
         raise OutputError(f"The output {target} is a folder.", "Give the name of a file in it.")
+    if target.exists() and not target.is_file():
+        # A device would be replaced by a file of its name.
+        raise OutputError(f"The output {target} is a device.", "Give the name of a file.")
     if target.exists() and not overwrite:
         raise OutputError(f"The output {target} exists already.", "Choose another name or allow overwriting.")
     folder = target.parent

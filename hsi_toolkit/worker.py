@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Serve until the standard input closes, a job is cancelled or none has come for ``--idle`` seconds."""
     parser = argparse.ArgumentParser(prog="hsi_toolkit.worker", description="Do tasks for another program.")
     parser.add_argument("--idle", type=float, default=600.0, help="seconds without a job before it ends")
-    parser.add_argument("--scratch", help="where its temporary folder is made")
+    parser.add_argument("--scratch", help="a new folder for temporary files; removed at the end")
     options = parser.parse_args(arguments)
     forget_foreign_environment(os.environ)
     _lead_a_session()
@@ -88,9 +88,13 @@ def _take_streams() -> tuple[int, int]:
     return requests, events
 
 
-def _use_scratch(parent: str | None) -> str:
-    """Let temporary files of this process and its children go to a folder of their own."""
-    scratch = tempfile.mkdtemp(prefix="hsi-worker-", dir=parent)
+def _use_scratch(folder: str | None) -> str:
+    """Let temporary files of this process and its children go to a folder that was not there before."""
+    if folder is None:
+        scratch = tempfile.mkdtemp(prefix="hsi-worker-")
+    else:
+        scratch = os.path.abspath(folder)
+        os.mkdir(scratch, 0o700)
     tempfile.tempdir = scratch
     for name in ("TMPDIR", "TEMP", "TMP", "CPL_TMPDIR"):
         os.environ[name] = scratch

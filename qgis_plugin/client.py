@@ -86,6 +86,7 @@ class Engine:
         self._command = command
         self._lock = threading.Lock()
         self._host: Optional[_Host] = None
+        self._python_ends = False
 
     def run(
         self, task: str, parameters: Mapping[str, Any], feedback: Optional[QgsFeedback] = None
@@ -95,11 +96,13 @@ class Engine:
         job = _Job(task, parameters, self._launch())
         reporter.say_request(task, parameters)
         with self._lock:
+            if self._python_ends:
+                raise EngineCancelled("QGIS is ending.")
             if self._host is None or not self._host.is_alive():
                 self._host = _Host()
                 self._host.start()
                 # Python must not end under a thread that is inside Qt.
-                atexit.register(self.stop)
+                atexit.register(self._end)
             self._host.jobs.put(job)
         try:
             return job.wait(reporter)
@@ -111,10 +114,14 @@ class Engine:
         with self._lock:
             host, self._host = self._host, None
         if host is not None:
-            atexit.unregister(self.stop)
+            atexit.unregister(self._end)
             host.stopping.set()
             host.jobs.put(None)
             host.join(PATIENCE)
+
+    def _end(self) -> None:
+        self._python_ends = True
+        self.stop()
 
     def _launch(self) -> Launch:
         settings = Settings.load()

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
+from uuid import uuid4
 
 from qgis.PyQt.QtCore import QProcess, QProcessEnvironment
 
@@ -68,7 +69,8 @@ class Worker:
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
         self.version = ""
-        self._scratch = tempfile.mkdtemp(prefix="hsi-engine-")
+        # The worker makes this folder and removes it, unless it is killed.
+        self._scratch = os.path.join(tempfile.gettempdir(), f"hsi-engine-{uuid4().hex}")
         self._line, self._too_long, self._tail = bytearray(), False, b""
         self._process = QProcess()
         self._process.setProcessEnvironment(_process_environment(launch.model_folder))

@@ -54,7 +54,7 @@ class Reporter:
 class Remaining:
     """How long work will still take, told calmly.
 
-    The rate is that of about the last third of the time so far, so that a slow stage is noticed and one slow
+    The rate is that of about the last fifth of the time so far, so that a slow stage is noticed and one slow
     block is not; what is told runs down like a clock and moves towards a new estimate bit by bit.
     """
 
@@ -72,7 +72,7 @@ class Remaining:
         if step <= 0:
             return self._told
         # A running mean over past rates; each fades with the time that has gone by since.
-        fading = math.exp(-step / max(SMOOTHING, elapsed / 3))
+        fading = math.exp(-step / max(SMOOTHING, elapsed / 5))
         self._rate = fading * self._rate + (1 - fading) * max(fraction - self._fraction, 0.0) / step
         self._weight = fading * self._weight + (1 - fading)
         self._time, self._fraction = now, fraction

@@ -45,6 +45,12 @@ def test_an_existing_file_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert check_output(target, overwrite=True) == target
 
 
+def test_a_device_is_no_output() -> None:
+    # Checked alone: writing would replace it.
+    with pytest.raises(OutputError, match="is a device"):
+        check_output(os.devnull, overwrite=True)
+
+
 def test_the_temporary_name_tells_the_process(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "map.tif") as temporary:
         assert list(tmp_path.glob(temporary_pattern(os.getpid()))) == [temporary]

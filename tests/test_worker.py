@@ -71,7 +71,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Client]]:
     clients: list[Client] = []
 
     def start(idle: float = LIMIT, patch: str = "", **options: Any) -> Client:
-        arguments = ["--idle", str(idle), "--scratch", str(tmp_path)]
+        arguments = ["--idle", str(idle), "--scratch", str(tmp_path / "scratch")]
         program = ["-m", "hsi_toolkit.worker"]
         if patch:
             program = ["-c", f"from hsi_toolkit import worker\n{textwrap.dedent(patch)}\nworker.main()"]
@@ -341,6 +341,13 @@ def test_it_leads_a_process_group_of_its_own(start: Callable[..., Client]) -> No
     client = start()
     pid = client.hear()["pid"]
     assert os.getpgid(pid) == pid
+
+
+def test_its_temporary_folder_is_one_that_was_not_there(start: Callable[..., Client], tmp_path: Path) -> None:
+    """It is removed at the end, which must not happen to somebody's files."""
+    (tmp_path / "scratch").mkdir()
+    assert start().end() == 1
+    assert (tmp_path / "scratch").exists()
 
 
 def test_an_idle_worker_ends_and_leaves_nothing(start: Callable[..., Client], tmp_path: Path) -> None:
