@@ -12,8 +12,9 @@ class Settings:
     """The options page's values.
 
     ``interpreter`` and ``model_folder`` are paths, empty for the default; ``memory_limit`` is in MB, 0
-    for what is free; the worker ends after ``idle_minutes`` without a job. ``package_index`` and
-    ``wheel_folder`` say where packages of a new environment come from, empty for pip's own settings.
+    for what is free; the worker ends after ``idle_minutes`` without a job. The last three say where the
+    packages of a new environment come from: ``package_index`` in place of pip's own index,
+    ``torch_index`` beside it for another build of PyTorch, ``wheel_folder`` in place of both.
     """
 
     interpreter: str = ""
@@ -22,6 +23,7 @@ class Settings:
     model_folder: str = ""
     idle_minutes: int = 10
     package_index: str = ""
+    torch_index: str = ""
     wheel_folder: str = ""
 
     @classmethod
