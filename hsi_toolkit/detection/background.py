@@ -33,12 +33,15 @@ class Background:
     n_pixels: int
 
     @classmethod
-    def of(cls, statistics: StreamingCovariance, *, shrinkage: float = 0.0) -> "Background":
+    def of(
+        cls, statistics: StreamingCovariance, *, shrinkage: float = 0.0, loading: float = RIDGE
+    ) -> "Background":
         """The background with its covariance drawn towards its mean variance.
 
         Args:
             statistics: of the pixels.
-            shrinkage: 0 (the covariance as it is, but for a ridge of ``RIDGE``) to 1 (equal variances).
+            shrinkage: 0 (the covariance as it is) to 1 (equal variances).
+            loading: share of the mean variance added to every band's.
 
         Raises:
             SceneError: there are fewer than two pixels, or all are equal.
@@ -47,8 +50,7 @@ class Background:
         level = float(np.trace(covariance)) / len(covariance)
         if not level > 0:
             raise SceneError("All pixels of the scene are equal.", "There is nothing to detect in it.")
-        ridge = max(shrinkage, RIDGE)
-        shrunk = (1 - shrinkage) * covariance + ridge * level * np.eye(len(covariance))
+        shrunk = (1 - shrinkage) * covariance + (shrinkage + loading) * level * np.eye(len(covariance))
         return cls(statistics.mean, shrunk, statistics.n_pixels)
 
     @cached_property

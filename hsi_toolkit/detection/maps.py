@@ -105,3 +105,22 @@ def classes_of(scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint
     """0 where there is no score, 1 up to the threshold, 2 above it."""
     classes = np.where(scores > threshold, np.uint8(DETECTED), np.uint8(BACKGROUND))
     return np.where(np.isfinite(scores), classes, np.uint8(0))
+
+
+def summary_of(found: Detections | None, rate: float, what: str) -> dict[str, object]:
+    """The result of a detection: a sentence, facts, and figures by name."""
+    if found is None:
+        return {"summary": f"Scored the scene for {what}."}
+    share = found.detected / found.pixels if found.pixels else 0.0
+    return {
+        "summary": f"{found.detected:,} of {found.pixels:,} pixels ({share:.2%}) are {what} at a false-alarm "
+        f"rate of {rate:g}.",
+        "facts": {
+            "Threshold": f"{found.threshold:.6g}",
+            "Detected": f"{found.detected:,} pixels",
+            "Expected false alarms": f"about {rate * found.pixels:,.0f} pixels",
+        },
+        "threshold": found.threshold,
+        "pixels": found.pixels,
+        "detected_pixels": found.detected,
+    }

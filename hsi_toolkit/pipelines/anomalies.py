@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from hsi_toolkit.detection.anomalies import AnomalyDetector, GlobalRX, QuasiLocalRX, SubspaceRX
 from hsi_toolkit.detection.local import LocalRX
-from hsi_toolkit.detection.maps import DetectionMap, Detections, write_scores
+from hsi_toolkit.detection.maps import DetectionMap, summary_of, write_scores
 from hsi_toolkit.detection.scan import Scan
 from hsi_toolkit.detection.thresholds import ScoreDistribution, false_alarm_threshold
 from hsi_toolkit.errors import ParameterError
@@ -60,22 +60,3 @@ def detector_of(task: Anomalies) -> AnomalyDetector:
 
 def _threshold(scores: ScoreDistribution, task: Anomalies) -> float:
     return false_alarm_threshold(scores, task.false_alarm_rate)
-
-
-def summary_of(found: Detections | None, rate: float, what: str) -> dict[str, object]:
-    """The result of a detection: a sentence, facts, and figures by name."""
-    if found is None:
-        return {"summary": f"Scored the scene for {what}."}
-    share = found.detected / found.pixels if found.pixels else 0.0
-    return {
-        "summary": f"{found.detected:,} of {found.pixels:,} pixels ({share:.2%}) are {what} at a false-alarm "
-        f"rate of {rate:g}.",
-        "facts": {
-            "Threshold": f"{found.threshold:.6g}",
-            "Detected": f"{found.detected:,} pixels",
-            "Expected false alarms": f"about {rate * found.pixels:,.0f} pixels",
-        },
-        "threshold": found.threshold,
-        "pixels": found.pixels,
-        "detected_pixels": found.detected,
-    }

@@ -8,6 +8,7 @@ from .card import Card
 from .classify import Classify
 from .compare import Compare
 from .demo import Demo
+from .denoise import Denoise
 from .doctor import Doctor
 from .draw_next import DrawNext
 from .evaluate import Evaluate
@@ -16,6 +17,7 @@ from .info import Info
 from .map import Map
 from .pretrain import Pretrain
 from .superresolve import Superresolve
+from .target import Target
 from .train import Train
 
 TASKS: Dict[str, Type[Task]] = {
@@ -31,6 +33,8 @@ TASKS: Dict[str, Type[Task]] = {
         Pretrain,
         Card,
         Anomalies,
+        Target,
+        Denoise,
         Superresolve,
         Compare,
         Demo,
