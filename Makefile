@@ -13,7 +13,8 @@ SCENES ?= $(or $(HSI_SHARED),../shared)/scenes
 # QGIS's own Python, which the plugin runs in.
 QGIS_PYTHON ?= /usr/bin/python3
 
-.PHONY: setup demo test test-core test-qgis qgis lint bench bench-accuracy clean
+.PHONY: setup demo plugin install-plugin screenshots test test-core test-qgis qgis lint bench bench-accuracy \
+  bench-analysis clean
 
 setup: $(STAMP)
 
@@ -32,6 +33,18 @@ ifdef SCENE
 else
 	$(HSI) demo --output '$(OUT)' --overwrite
 endif
+
+# The plugin as a zip for QGIS's plugin manager.
+plugin: setup
+	$(BIN)/python tools/build_plugin.py
+
+# This clone as a plugin of QGIS's default profile, or of PROFILE=folder.
+install-plugin: setup
+	$(BIN)/python tools/install_plugin.py $(if $(PROFILE),--profile '$(PROFILE)')
+
+# The tutorial's pictures, from a real QGIS window on a virtual screen.
+screenshots: setup qgis
+	HSI_PYTHON='$(CURDIR)/$(BIN)/python' $(QGIS_PYTHON) tools/screenshots.py
 
 test: lint test-core test-qgis
 
@@ -63,6 +76,15 @@ bench: setup
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.memory
+	HSI_PYTHON='$(CURDIR)/$(BIN)/python' $(QGIS_PYTHON) benchmarks/engine.py
+
+# Needs the real scenes; peers that are not installed are left out.
+bench-analysis: setup
+	HSI_SHARED='$(patsubst %/scenes,%,$(SCENES))' $(BIN)/python -m benchmarks.unmixing
+	HSI_SHARED='$(patsubst %/scenes,%,$(SCENES))' $(BIN)/python -m benchmarks.denoising
+	HSI_SHARED='$(patsubst %/scenes,%,$(SCENES))' $(BIN)/python -m benchmarks.detection
+	$(BIN)/python -m benchmarks.change
+	HSI_SHARED='$(patsubst %/scenes,%,$(SCENES))' $(BIN)/python -m benchmarks.fusion
 
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy --scenes '$(SCENES)'
