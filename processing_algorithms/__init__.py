@@ -1,12 +1,17 @@
 """One module a Processing algorithm; ``ALGORITHMS`` lists their classes."""
 
 from .classify import Classify
+from .compare import Compare
+from .denoise import Denoise
+from .detect_anomalies import DetectAnomalies
+from .detect_target import DetectTarget
 from .evaluate import Evaluate
 from .features import Features
 from .model_card import ModelCard
 from .polygons_to_map import PolygonsToMap
 from .pretrain import Pretrain
 from .scene_information import SceneInformation
+from .superresolve import Superresolve
 from .train import Train
 from .where_to_draw import WhereToDraw
 
@@ -20,4 +25,9 @@ ALGORITHMS = (
     Features,
     Pretrain,
     ModelCard,
+    DetectAnomalies,
+    DetectTarget,
+    Denoise,
+    Superresolve,
+    Compare,
 )

@@ -97,7 +97,7 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
         return self.task.summary
 
     def shortHelpString(self) -> str:
-        return help_html(self.task, f"hsi:{self.name()}", self.names, self.when, self.example)
+        return help_html(self, self.task, self.when, self.example)
 
     def initAlgorithm(self, configuration: Optional[Values] = None) -> None:
         for each in self.declared.values():

@@ -1,28 +1,39 @@
-"""The help of an algorithm, made from its task's declaration."""
+"""The help of an algorithm, made from its task's declaration and its parameters."""
 
 from html import escape
 from pprint import pformat
-from typing import Any, Dict, List, Mapping, Type
+from typing import Any, List, Mapping, Type
+
+from qgis.core import QgsProcessingAlgorithm
 
 from ..hsi_toolkit.tasks import Task
-from .parameters import help_of, shown_parameters
 
 
 def help_html(
-    task: Type[Task], algorithm_id: str, names: Dict[str, str], when: str, example: Mapping[str, Any]
+    algorithm: QgsProcessingAlgorithm, task: Type[Task], when: str, example: Mapping[str, Any]
 ) -> str:
     """What the task does, when to use it, what each parameter means, how to call it, and its papers."""
-    parts = [f"<p><b>{escape(task.summary)}</b></p>", f"<p>{escape(task.description)}</p>"]
-    if when:
-        parts.append(f"<h3>When to use it</h3><p>{escape(when)}</p>")
-    inputs, outputs = [], []
-    for declared in shown_parameters(task):
-        line = f"<p><b>{escape(declared.label)}</b> ({names[declared.name]}): {escape(help_of(declared))}</p>"
-        (outputs if declared.kind.endswith("_output") else inputs).append(line)
-    parts += ["<h3>Parameters</h3>", *inputs]
-    if outputs:
-        parts += ["<h3>Outputs</h3>", *outputs]
-    parts += _examples(task, algorithm_id, example)
+    parameters = algorithm.parameterDefinitions()
+    lines = {
+        each.name(): f"<p><b>{escape(each.description())}</b> ({each.name()}): {escape(each.help())}</p>"
+        for each in parameters
+    }
+    inputs = [lines[each.name()] for each in parameters if not each.isDestination()]
+    outputs = [lines[each.name()] for each in parameters if each.isDestination()]
+    outputs += [
+        f"<p><b>{escape(each.description())}</b> ({each.name()})</p>"
+        for each in algorithm.outputDefinitions()
+        if each.name() not in lines
+    ]
+    parts = [
+        f"<p><b>{escape(task.summary)}</b></p><p>{escape(task.description)}</p>",
+        f"<h3>When to use it</h3><p>{escape(when)}</p>",
+        "<h3>Parameters</h3>",
+        *inputs,
+        "<h3>Outputs</h3>",
+        *outputs,
+        *_examples(task, f"hsi:{algorithm.name()}", example),
+    ]
     if task.references:
         parts.append("<h3>References</h3>")
         parts += [f"<p>{escape(reference)}</p>" for reference in task.references]
@@ -50,5 +61,4 @@ def _examples(task: Type[Task], algorithm_id: str, example: Mapping[str, Any]) -
         f"<h3>In Python</h3><pre>{escape(python_call(algorithm_id, example))}</pre>",
         f"<h3>In a shell</h3><p><code>{escape(shell_call(algorithm_id, example))}</code></p>",
     ]
-    parts += [f"<p><code>{escape(line)}</code></p>" for line in task.examples]
-    return parts
+    return parts + [f"<p><code>{escape(line)}</code></p>" for line in task.examples]

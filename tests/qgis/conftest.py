@@ -4,8 +4,11 @@ Run by ``make test-qgis`` with the folder ``tests/qgis`` as the working director
 is the plugin, linked into a profile as a user's would be, and not the core library beside it.
 """
 
+import importlib
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,14 +20,26 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = "hsi_toolkit"
 
 
-@pytest.fixture(scope="session")
-def profile(tmp_path_factory):
-    """A QGIS profile of its own, with the plugin linked into it."""
-    folder = tmp_path_factory.mktemp("profile")
-    plugins = folder / "python" / "plugins"
+PROFILE = Path(tempfile.mkdtemp(prefix="hsi-profile-"))
+
+
+def pytest_configure():
+    """Link the plugin into a profile before any test module imports it."""
+    plugins = PROFILE / "python" / "plugins"
     plugins.mkdir(parents=True)
     (plugins / PLUGIN).symlink_to(ROOT, target_is_directory=True)
-    return folder
+    sys.path.insert(0, str(plugins))
+
+
+def pytest_unconfigure():
+    """Remove the profile."""
+    shutil.rmtree(PROFILE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def profile():
+    """A QGIS profile of its own, with the plugin linked into it."""
+    return PROFILE
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +58,27 @@ def qgis_app(profile):
     from processing.core.Processing import Processing
 
     Processing.initialize()
-    sys.path.insert(0, str(profile / "python" / "plugins"))
     # QGIS is not ended: its destructor races with objects that Python still holds.
     return application
+
+
+@pytest.fixture(scope="session")
+def provider(qgis_app):
+    """The plugin's Processing provider, registered."""
+    plugin = importlib.import_module(PLUGIN).classFactory(None)
+    plugin.initProcessing()
+    yield plugin.provider
+    plugin.unload()
+
+
+@pytest.fixture
+def project(qgis_app):
+    """The project, empty before and after."""
+    from qgis.core import QgsProject
+
+    QgsProject.instance().clear()
+    yield QgsProject.instance()
+    QgsProject.instance().clear()
 
 
 @pytest.fixture(scope="session")
