@@ -23,7 +23,7 @@ from qgis.PyQt.QtGui import QIcon
 from ..hsi_toolkit.tasks import Parameter, Task
 from . import checks, client, environment
 from .help_text import help_html
-from .inputs import RasterInput, VectorInput
+from .inputs import RasterInput, VectorInput, source_layer
 from .parameters import definition, processing_names, shown_parameters
 from .results import Figure, fixed, tell
 from .settings import Settings
@@ -177,7 +177,7 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
             path = self._file_target(parameters[self.names[each.name]], context)
             if path:
                 folder = each.kind == "folder_output"
-                yield checks.output_folder(path) if folder else checks.output_file(path)
+                yield checks.output_folder(path) if folder else checks.output_file(path, each.suffixes)
                 needed[path] = pixels * self.pixel_bytes.get(each.name, 0.0)
         yield checks.free_space(needed)
 
@@ -231,7 +231,7 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
         field = next((each for each in self.declared.values() if each.parent == declared.name), None)
         return VectorInput(
             source,
-            self.parameterAsVectorLayer(parameters, name, context),
+            source_layer(parameters[name], context),
             self._value(field, parameters, context) if field else None,
             context.transformContext(),
         )

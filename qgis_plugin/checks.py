@@ -135,8 +135,10 @@ def coverage(name: str, layer: QgsRasterLayer) -> str:
     )
 
 
-def output_file(path: str) -> str:
-    """Whether a file can be written there."""
+def output_file(path: str, suffixes: Sequence[str]) -> str:
+    """Whether a file can be written there, and its name is one of the format that is written."""
+    if suffixes and not path.lower().endswith(tuple(suffixes)):
+        return f"The output {path} does not end in {' or '.join(suffixes)}. Name it so."
     folder = Path(path).parent
     if not folder.is_dir():
         return f"The output folder {folder} does not exist. Create it or choose another one."

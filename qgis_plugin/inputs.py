@@ -15,9 +15,13 @@ from qgis.core import (
     QgsFeatureSink,
     QgsFields,
     QgsGeometry,
+    QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeatureSource,
+    QgsProcessingFeatureSourceDefinition,
     QgsProcessingFeedback,
+    QgsProcessingUtils,
+    QgsProperty,
     QgsProviderRegistry,
     QgsRasterBlockFeedback,
     QgsRasterDataProvider,
@@ -151,7 +155,8 @@ class VectorInput:
         writer = self._writer(path, fields)
         # The engine repairs outlines that cross themselves; here they would end the run.
         unchecked = QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks
-        request = QgsFeatureRequest().setSubsetOfAttributes(list(columns))
+        # In one order always: which polygons are held out for judging depends on it.
+        request = QgsFeatureRequest().setSubsetOfAttributes(list(columns)).addOrderBy("$id")
         for feature in self._source.getFeatures(request, unchecked):
             if feedback.isCanceled():
                 break
@@ -190,6 +195,17 @@ class VectorInput:
             raise QgsProcessingException(
                 f"The layer {self.name} could not be written out: {writer.errorMessage()}."
             )
+
+
+def source_layer(value: object, context: QgsProcessingContext) -> Optional[QgsVectorLayer]:
+    """The layer behind the value of a feature source, whose style is wanted; None where there is none."""
+    if isinstance(value, QgsProcessingFeatureSourceDefinition):
+        value = value.source
+    if isinstance(value, QgsProperty):
+        value = value.valueAsString(context.expressionContext())[0]
+    if isinstance(value, str):
+        value = QgsProcessingUtils.mapLayerFromString(value, context)
+    return value if isinstance(value, QgsVectorLayer) else None
 
 
 def own_file(layer: QgsRasterLayer) -> Optional[Path]:

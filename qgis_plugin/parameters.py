@@ -113,9 +113,9 @@ def _input(declared: Parameter, name: str, label: str, optional: bool) -> QgsPro
         ]
         return QgsProcessingParameterFeatureSource(name, label, types, default, optional)
     if kind == "model":
-        # A filter and no extension: the name of a fetched model is a value, too.
+        # Any name will do: that of a fetched model is a value, too.
         behavior = QgsProcessingParameterFile.Behavior.File
-        filters = file_filter(declared.suffixes)
+        filters = f"{file_filter(declared.suffixes)};;All files (*)"
         return QgsProcessingParameterFile(name, label, behavior, "", default, optional, filters)
     if kind == "choice":
         return QgsProcessingParameterEnum(name, label, declared.choices, False, default, optional, True)
