@@ -65,7 +65,10 @@ def shares(layer: QgsRasterLayer) -> None:
 def scores(layer: QgsRasterLayer) -> None:
     """The first band from low to high, without its most extreme two percent at either end."""
     low, high = layer.dataProvider().cumulativeCut(1, 0.02, 0.98)
-    _pseudocolour(layer, LOW_TO_HIGH, low, high if high > low else low + 1.0)
+    if not high > low:
+        # All alike, or none at all.
+        low, high = 0.0, 1.0
+    _pseudocolour(layer, LOW_TO_HIGH, low, high)
 
 
 def first_three(layer: QgsRasterLayer) -> None:
