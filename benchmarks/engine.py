@@ -4,9 +4,9 @@
 
 Runs in QGIS's own Python, with the plugin's client and the real worker. A job's start is the time from the
 call to its first progress, or to its result where it has none; features says something after its first block.
-Cancelling is measured on Polygons to map with the demo scene, each time at a moment of the real work, and once
-more with the worker stuck in a C function that keeps Python's lock: from the wish to cancel until the caller
-is free and the worker's process gone. What stood at the outputs must be there unchanged.
+Cancelling is measured on Polygons to map with the demo scene, each time at a moment of the real work, and
+once more with the worker stuck in a C function that keeps Python's lock: from the wish to cancel until the
+caller is free and the worker's process gone. What stood at the outputs must be there unchanged.
 """
 
 import argparse

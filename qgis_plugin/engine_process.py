@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -167,27 +168,24 @@ class Worker:
         if process.error() == QProcess.ProcessError.FailedToStart:
             problem = f"The engine's interpreter {self.launch.command[0]} cannot be started"
             return EngineError("environment", f"{problem} ({process.errorString()}). {CURE}")
-        if "No module named" in tail and "hsi_toolkit" in tail.rsplit("No module named", 1)[1]:
+        last = tail.splitlines()[-1] if tail else "it said nothing"
+        if not self.version and "No module named" in last and "hsi_toolkit" in last:
             problem = f"The interpreter {self.launch.command[0]} has no hsi_toolkit"
             return EngineError("environment", f"{problem}. {CURE}", tail)
-        how = f"exit code {process.exitCode()}"
-        if process.exitStatus() == QProcess.ExitStatus.CrashExit:
-            how = (
-                f"signal {process.exitCode()}"
-                if os.name == "posix"
-                else f"{process.exitCode() & 0xFFFFFFFF:#x}"
-            )
-        log = self.write_log(request)
-        perhaps = "; perhaps memory ran out" if how == "signal 9" else ""
+        how, log = self._ending(), self.write_log(request)
         if not self.version:
-            last = tail.splitlines()[-1] if tail else "it said nothing"
             return EngineError("environment", f"The engine did not start ({how}): {last}. {CURE}{log}", tail)
-        return EngineError(
-            "internal",
-            f"The engine ended unexpectedly ({how}){perhaps}. Outputs are as they were, "
-            f"and the next run starts it anew.{log}",
-            tail,
-        )
+        perhaps = "; perhaps memory ran out" if how == "signal 9" else ""
+        problem = f"The engine ended unexpectedly ({how}){perhaps}"
+        cure = "Outputs are as they were, and the next run starts it anew."
+        return EngineError("internal", f"{problem}. {cure}{log}", tail)
+
+    def _ending(self) -> str:
+        code = self._process.exitCode()
+        if self._process.exitStatus() != QProcess.ExitStatus.CrashExit:
+            return f"exit code {code}"
+        # Windows has exceptions such as 0xc0000005 where others have signals.
+        return f"signal {code}" if os.name == "posix" else f"{code & 0xFFFFFFFF:#x}"
 
     def write_log(self, request: Request, details: str = "") -> str:
         """Keep the request and what the worker wrote last in a file; a sentence that names it."""
@@ -208,7 +206,8 @@ class Worker:
         if request is None:
             self._process.closeWriteChannel()
             self._process.waitForFinished(int(1000 * GRACE))
-        _kill_group(self._pid)
+        if self.is_alive() or os.name == "posix":
+            _kill_group(self._pid)
         if self.is_alive():
             self._process.kill()
             self._process.waitForFinished(int(1000 * GRACE))
@@ -243,10 +242,8 @@ def _kill_group(pid: int) -> None:
     if not hasattr(os, "killpg"):
         QProcess.execute("taskkill", ["/T", "/F", "/PID", str(pid)])
     elif pid != os.getpgrp():
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return
 
 
 def _remove_leftovers(request: Request, pid: int) -> None:
@@ -258,7 +255,5 @@ def _remove_leftovers(request: Request, pid: int) -> None:
             folder = Path(value) if declared.kind == "folder_output" else Path(value).parent
             # The name that hsi_toolkit.files.atomic_path gives them.
             for leftover in folder.glob(f".*.{pid}-*.part*"):
-                try:
+                with suppress(OSError):
                     leftover.unlink()
-                except OSError:
-                    continue
