@@ -52,13 +52,9 @@ class PolygonsToMap(TaskAlgorithm):
         files = result["outputs"]
         layers = {name: files[name] for name in LAYERS}
         if context.project() is not None and self.parameterAsBool(parameters, "LOAD", context):
+            hint = QgsProcessingUtils.LayerHint.Raster
             for name, path in layers.items():
-                details = QgsProcessingContext.LayerDetails(
-                    self.looks[name].title,
-                    context.project(),
-                    LAYERS[name],
-                    QgsProcessingUtils.LayerHint.Raster,
-                )
+                details = QgsProcessingContext.LayerDetails("", context.project(), LAYERS[name], hint)
                 context.addLayerToLoadOnCompletion(path, details)
         self.dress(layers, context)
         named = {LAYERS[name]: path for name, path in layers.items()}

@@ -26,10 +26,10 @@ class Figure:
         """The number, None where the result has none."""
         found: Any = result
         for key in self.path:
-            if isinstance(found, dict):
-                found = found.get(key)
+            if isinstance(found, list) and isinstance(key, int):
+                found = found[key]
             else:
-                found = found[key] if isinstance(found, list) else None
+                found = found.get(key) if isinstance(found, dict) else None
         if isinstance(found, list) and self.reduce is not None:
             # The shortest of no wavelengths is none.
             return self.reduce(found) if found or self.reduce is len else None

@@ -71,6 +71,12 @@ def provider(qgis_app):
     plugin.unload()
 
 
+@pytest.fixture(scope="session")
+def processing(provider):
+    """The module of the Python console, which is importable once QGIS runs."""
+    return importlib.import_module("processing")
+
+
 @pytest.fixture
 def project(qgis_app):
     """The project, empty before and after."""
