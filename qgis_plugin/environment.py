@@ -110,9 +110,9 @@ def read_pointer() -> Dict[str, str]:
         return {}
 
 
-def missing_sentence() -> str:
+def missing_sentence(chosen: Optional[str] = None) -> str:
     """Why the worker cannot be started, and the cure; empty when it can. Cheap: no process is started."""
-    interpreter, origin = locate()
+    interpreter, origin = locate(chosen)
     if interpreter is None:
         return f"The engine is not set up yet. {CURE}"
     if not os.path.isfile(interpreter):

@@ -60,6 +60,8 @@ def create(base: Path, build: str, settings: Settings, feedback: QgsProcessingFe
         InstallationCancelled: ``feedback`` was cancelled, nothing has changed.
     """
     problem = examine_base(base, feedback)[0]
+    if settings.wheel_folder and not os.path.isdir(settings.wheel_folder):
+        problem = f"The wheel folder {settings.wheel_folder} is not there. Choose another one, or none."
     if problem:
         raise InstallationError(problem)
     home = profile_folder()
