@@ -57,8 +57,10 @@ class Features:
     warnings: tuple[str, ...]
 
 
-def open_layer(path: str | Path, field: str, layer: str | None = None) -> Layer:
+def open_layer(path: str | Path, field: str | None, layer: str | None = None) -> Layer:
     """The layer named, or the only one with geometries and the class field; reads headers alone.
+
+    Without a field it is a layer of which the geometries alone matter.
 
     Raises:
         LabelError: the file is missing or no vector file, the layer or field is not there, or
@@ -94,7 +96,7 @@ def open_layer(path: str | Path, field: str, layer: str | None = None) -> Layer:
     return Layer(
         path=path,
         name=name,
-        field=field,
+        field=field or "",
         features=int(info["features"]),
         crs=_stated_crs(info["crs"]),
         bounds=bounds,
@@ -140,6 +142,24 @@ def read_features(layer: Layer, grid: Grid) -> Features:
     shapes, parents = _valid_parts(_in_pixels(frame, layer, grid))
     classes = np.array([number[value] for value in labelled], np.int64)[parents]
     return Features(shapes, classes, parents, read, order, names, colours, (*warnings, *notes))
+
+
+def read_outlines(layer: Layer, grid: Grid) -> NDArray[np.object_]:
+    """The polygons and points that may touch the grid, in its fractional columns and rows; may be none.
+
+    Raises:
+        LabelError: there are lines, or coordinate systems do not meet.
+    """
+    _reconcile_crs(layer, grid)
+    frame = pyogrio.read_dataframe(
+        layer.path, layer=layer.name, columns=[], bbox=_search_box(layer, grid), force_2d=True
+    )
+    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy(bool)]
+    if not len(frame):
+        return np.empty(0, dtype=object)
+    _require_areas_or_points(layer, np.asarray(frame.geometry.array))
+    shapes, _ = _valid_parts(_in_pixels(frame, layer, grid))
+    return shapes
 
 
 def class_values(raw: Sequence[object], field: str) -> list[ClassValue | None]:
@@ -194,11 +214,13 @@ def _require_plain_file(path: Path) -> None:
             )
 
 
-def _choose(path: Path, field: str, fields: dict[str, list[str]]) -> str:
-    """The only layer with the field."""
-    fitting = [name for name, existing in fields.items() if field in existing]
+def _choose(path: Path, field: str | None, fields: dict[str, list[str]]) -> str:
+    """The only layer with the field, or the only one at all."""
+    fitting = [name for name, existing in fields.items() if field is None or field in existing]
     if len(fitting) == 1:
         return fitting[0]
+    if field is None:
+        raise LabelError(f"{path.name} has several layers: {_quoted(fitting)}.", "Name the layer to use.")
     if fitting:
         raise LabelError(
             f"{len(fitting)} layers of {path.name} have a field {field!r}: {_quoted(fitting)}.",
