@@ -5,6 +5,7 @@ from typing import Dict, Type
 from .anomalies import Anomalies
 from .base import Parameter, Task
 from .card import Card
+from .change import Change
 from .classify import Classify
 from .compare import Compare
 from .demo import Demo
@@ -34,6 +35,7 @@ TASKS: Dict[str, Type[Task]] = {
         Card,
         Anomalies,
         Target,
+        Change,
         Denoise,
         Superresolve,
         Compare,

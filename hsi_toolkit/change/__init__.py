@@ -1,0 +1,1 @@
+"""Change between two scenes of the same place."""
