@@ -1,7 +1,7 @@
 """What a raster layer's file says about its bands, as QGIS and the files beside it show it.
 
-Nothing is interpreted here but the syntax: ENVI headers, the provider's metadata, GDAL's ``.aux.xml`` and STAC
-items become plain tags, keys in lower case joined by underscores.
+Nothing is interpreted here but the syntax: ENVI headers, the provider's metadata, GDAL's ``.aux.xml`` and
+STAC items become plain tags, keys in lower case joined by underscores.
 """
 
 import html
@@ -30,7 +30,7 @@ _BAND_NAME = re.compile(r"^[^\d:]*\d+(?::\s*|\s*(?:\(\w+\))?$)")
 class BandTags:
     """Tags of the whole file and of each band by domain ("" is the default one), and the bands' descriptions.
 
-    ``envi`` holds the entries of an ENVI header, ``stac`` the bands of a STAC item; empty where there is none.
+    ``envi`` holds the entries of an ENVI header, ``stac`` the bands of a STAC item; empty without one.
     """
 
     count: int
@@ -141,7 +141,7 @@ def _read_provider(page: str, tags: BandTags) -> None:
 
 
 def _read_aux(path: Path, tags: BandTags) -> None:
-    """GDAL's persistent metadata. A document type is refused: entities are not for reading strangers' files."""
+    """GDAL's persistent metadata. A document type, and so entities, is refused: files may be anyone's."""
     text = _text(path)
     if not text:
         return

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from qgis.core import (
-    QgsCategorizedSymbolRenderer,
     QgsCoordinateTransform,
     QgsFeatureRequest,
+    QgsFeedback,
     QgsGeometry,
     QgsPoint,
     QgsPointXY,
@@ -15,7 +15,6 @@ from qgis.core import (
     QgsRasterDataProvider,
     QgsRasterLayer,
     QgsRectangle,
-    QgsTask,
     QgsVectorLayer,
     QgsVectorLayerFeatureSource,
     QgsWkbTypes,
@@ -23,6 +22,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QRandomGenerator
 
 from .colours import class_colours
+from .legends import Category, class_text, legend
 from .spectrum_axes import Spectrum
 
 #: Pixels a class at most, and the places within its polygons' boxes that are looked at to find them.
@@ -67,21 +67,17 @@ class Cancelled(Exception):
     """The user has cancelled."""
 
 
-class ClassSpectraTask(QgsTask):
-    """Reads the classes' pixels in a thread of its own; ``on_done`` gets the spectra, or None and a sentence.
+class NoClassPixels(Exception):
+    """A sentence for the user on why there are no class means."""
 
-    Made in the main thread; the layer's features come with what is not saved yet.
+
+class ClassSampler:
+    """What a thread needs to read the classes' pixels; made in the main thread.
+
+    The layer's features come with those that are not saved yet. QGIS's values are averaged, times ``scale``.
     """
 
-    def __init__(
-        self,
-        scene: QgsRasterLayer,
-        training: QgsVectorLayer,
-        field: str,
-        scale: float,
-        on_done: Callable[[Optional[List[Spectrum]], str], None],
-    ) -> None:
-        super().__init__(f"Class means of {training.name()}", QgsTask.Flag.CanCancel)
+    def __init__(self, scene: QgsRasterLayer, training: QgsVectorLayer, field: str, scale: float) -> None:
         self._provider: QgsRasterDataProvider = scene.dataProvider().clone()
         self._grid, self._scale, self._bands = Grid.of(scene), scale, scene.bandCount()
         self._features = QgsVectorLayerFeatureSource(training)
@@ -89,43 +85,38 @@ class ClassSpectraTask(QgsTask):
         self._to_scene = QgsCoordinateTransform(
             training.crs(), scene.crs(), QgsProject.instance().transformContext()
         )
-        self._legend = layer_legend(training, field)
-        self._on_done = on_done
-        self.spectra: List[Spectrum] = []
-        self.problem = ""
+        self._legend = {category.value: category for category in legend(training, field)}
+        self._feedback = QgsFeedback()
 
-    def run(self) -> bool:
-        try:
-            self.spectra = self._read()
-        except Cancelled:
-            return False
-        except Exception as error:
-            self.problem = f"The class means could not be computed: {error}"
-            return False
-        if not self.spectra:
-            self.problem = "No polygon of the training layer lies on the scene with a class."
-        return bool(self.spectra)
+    def read(self, feedback: QgsFeedback) -> List[Spectrum]:
+        """Mean and standard deviation of each class, in the legend's order; from any thread.
 
-    def finished(self, result: bool) -> None:
-        self._on_done(self.spectra if result else None, self.problem)
-
-    def _read(self) -> List[Spectrum]:
+        Raises:
+            NoClassPixels: no feature with a class lies on data of the scene.
+            Cancelled: ``feedback`` was cancelled.
+        """
+        self._feedback = feedback
         classes = self._geometries()
         known = [value for value in self._legend if value in classes]
         values = known + sorted(value for value in classes if value not in self._legend)
-        names = [self._legend.get(value, (value, None))[0] for value in values]
-        colours = class_colours(names, [self._legend.get(value, ("", None))[1] for value in values])
+        found = [self._legend.get(value, Category(value, value, "")) for value in values]
+        names = [category.label for category in found]
+        colours = class_colours(names, [category.colour or None for category in found])
         spectra = []
         for number, (value, name, colour) in enumerate(zip(values, names, colours)):
-            begun, share = number / len(values), 1 / len(values)
             pixels = choose(self._pixels(classes[value]), PIXELS, SEED)
-            means = self._means(pixels, lambda part: self.setProgress(100 * (begun + share * part)))  # noqa: B023
+            means = self._means(pixels)
             if means is not None:
                 spectra.append(Spectrum(name, colour, *means))
+            feedback.setProgress(100 * (number + 1) / len(values))
+        if not spectra:
+            raise NoClassPixels(
+                "No feature with a class lies on data of the scene. Choose another layer or field."
+            )
         return spectra
 
     def _geometries(self) -> Dict[str, List[QgsGeometry]]:
-        """The geometries of each class on the scene, in its coordinates; features without a class are left out."""
+        """The geometries of each class on the scene, in its coordinates; those without one are left out."""
         request = QgsFeatureRequest().setSubsetOfAttributes([self._field])
         classes: Dict[str, List[QgsGeometry]] = {}
         for feature in self._features.getFeatures(request):
@@ -176,14 +167,13 @@ class ClassSpectraTask(QgsTask):
         return left, top, max(left, right), max(top, bottom)
 
     def _means(
-        self, pixels: Sequence[Pixel], report: Callable[[float], None]
+        self, pixels: Sequence[Pixel]
     ) -> Optional[Tuple[Tuple[Optional[float], ...], Tuple[Optional[float], ...], int]]:
         """Mean and standard deviation of each band, and how many pixels have values; None if none has."""
         columns: List[List[float]] = [[] for _ in range(self._bands)]
         counted = 0
-        for number, pixel in enumerate(pixels):
+        for pixel in pixels:
             self._check()
-            report(number / len(pixels))
             found = read_pixel(self._provider, self._grid.centre(pixel), self._bands, self._scale)
             counted += any(value is not None for value in found)
             for band, value in enumerate(found):
@@ -195,7 +185,7 @@ class ClassSpectraTask(QgsTask):
         return tuple(mean for mean, _ in both), tuple(deviation for _, deviation in both), counted
 
     def _check(self) -> None:
-        if self.isCanceled():
+        if self._feedback.isCanceled():
             raise Cancelled
 
 
@@ -218,32 +208,6 @@ def choose(pixels: Set[Pixel], count: int, seed: int) -> List[Pixel]:
         other = index + generator.bounded(len(rest) - index)
         rest[index], rest[other] = rest[other], rest[index]
     return sorted(rest[:count], key=lambda pixel: (pixel[1], pixel[0]))
-
-
-def layer_legend(layer: QgsVectorLayer, field: str) -> Dict[str, Tuple[str, Optional[str]]]:
-    """Name and colour of each class of a layer styled by that field, in the legend's order; else empty."""
-    renderer = layer.renderer()
-    if not isinstance(renderer, QgsCategorizedSymbolRenderer):
-        return {}
-    if renderer.classAttribute().strip('"').casefold() != field.casefold():
-        return {}
-    legend: Dict[str, Tuple[str, Optional[str]]] = {}
-    for category in renderer.categories():
-        value = category.value()
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            text = class_text(each)
-            if text:
-                legend[text] = (category.label() or text, category.symbol().color().name())
-    return legend
-
-
-def class_text(value: object) -> str:
-    """A class value as text, the same for 1 and 1.0; "" for none (QGIS's NULL is no None everywhere)."""
-    if value is None or (hasattr(value, "isNull") and value.isNull()):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
 
 
 def _mean_and_deviation(values: Sequence[float]) -> Tuple[Optional[float], Optional[float]]:

@@ -22,7 +22,7 @@ PERCENTILES = (2.0, 98.0)
 
 @dataclass(frozen=True)
 class Composite:
-    """A way to show three wavelengths (nm) as red, green and blue; bands further off than ``reach`` do not do."""
+    """Three wavelengths (nm) to show as red, green and blue; bands further off than ``reach`` do not do."""
 
     title: str
     wavelengths: Tuple[float, float, float]
@@ -46,8 +46,8 @@ class CompositeError(Exception):
 def show_composite(layer: QgsRasterLayer, name: str) -> Tuple[int, int, int]:
     """Show ``COMPOSITES[name]``; returns the bands in red, green and blue, counted from one.
 
-    Reflectance is stretched alike in all channels, so that grey stays grey; other numbers, in which blue light
-    and the sensor's gains would tint everything, channel by channel.
+    Reflectance is stretched alike in all channels, so that grey stays grey; other numbers, in which blue
+    light and the sensor's gains would tint everything, channel by channel.
 
     Raises:
         CompositeError: the layer has no wavelengths, or none near the ones wanted.

@@ -1,4 +1,4 @@
-"""The geometry of a plot of spectra: where bands and values lie, which bands a line joins, and round numbers."""
+"""The geometry of a plot of spectra: where bands and values lie, which bands a line joins, round numbers."""
 
 import math
 from dataclasses import dataclass
@@ -151,12 +151,15 @@ def limits(spectra: Iterable[Spectrum], axis: Axis) -> Tuple[float, float]:
 
 
 def nice_ticks(low: float, high: float, most: int) -> List[Tuple[float, str]]:
-    """Round numbers (1, 2 or 5 times a power of ten) from ``low`` to ``high``, ``most`` at most, with texts."""
+    """Round numbers (1, 2 or 5 times a power of ten) between two others, about ``most``, with their texts."""
     span = high - low
     if not (span > 0 and math.isfinite(span)):
         return [(low, f"{low:g}")]
     power = 10.0 ** math.floor(math.log10(span / most))
-    step = next(power * factor for factor in (1, 2, 5, 10, 20) if span / (power * factor) <= most)
+    steps = [power * factor for factor in (0.5, 1, 2, 5, 10, 20)]
+    wanted = next(index for index, step in enumerate(steps) if span / step <= most)
+    # Two numbers at least make a scale.
+    step = next(step for step in reversed(steps[: wanted + 1]) if high // step - -(-low // step) >= 1)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     far = max(abs(low), abs(high)) >= 1e6 or step < 1e-6

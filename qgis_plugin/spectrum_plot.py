@@ -1,4 +1,4 @@
-"""A plot of spectra, painted with Qt alone: round numbers, bad bands greyed, a read-out that follows the mouse.
+"""A plot of spectra, painted with Qt alone: round numbers, bad bands greyed, a read-out at the mouse.
 
 ``SpectrumFigure`` knows what is shown and paints it anywhere; ``SpectrumPlot`` is the widget around it.
 """
@@ -296,7 +296,7 @@ def _paint_swatch(
 def _paint_read_out(
     painter: QPainter, spectra: Tuple[Spectrum, ...], band: int, frame: Frame, theme: Theme
 ) -> None:
-    """A line at the band, a dot on each spectrum, and a box with the values, the highest first as in the plot."""
+    """A line at the band, a dot on each spectrum, and a box with the values, the highest first."""
     plot, metrics = frame.plot, frame.metrics
     x = frame.x(band)
     painter.setPen(QPen(theme.mixed(0.55), 1, Qt.PenStyle.DashLine))
@@ -332,7 +332,9 @@ def _paint_read_out(
     for (text, spectrum), name in zip(lines, names):
         room.translate(0, step)
         painter.setPen(QPen(theme.line(spectrum.colour), 2.4))
-        painter.drawLine(QPointF(room.left(), room.center().y()), QPointF(room.left() + 13, room.center().y()))
+        painter.drawLine(
+            QPointF(room.left(), room.center().y()), QPointF(room.left() + 13, room.center().y())
+        )
         painter.setPen(theme.text)
         right = room.adjusted(SWATCH - 4, 0, 0, 0)
         right.setWidth(values_width)

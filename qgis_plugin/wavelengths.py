@@ -1,8 +1,8 @@
 """The wavelengths of a raster layer's bands, and which bands its file calls bad, without the engine.
 
-The rules are those of the core's readers: the same places in the same order, the same units, the same guesses.
-Where QGIS sees none (HDF5 products), the engine's ``info`` knows more; ``store_bands`` keeps what it found with
-the layer.
+The rules are those of the core's readers: the same places in the same order, the same units and guesses.
+Where QGIS sees none (HDF5 products), the engine's ``info`` knows more; ``store_bands`` keeps what it found
+with the layer.
 """
 
 import math
@@ -26,7 +26,7 @@ WAVELENGTH_KEYS = (
 UNIT_KEYS = ("wavelength_units", "wavelength_unit", "wavelengths_units", "wlu", "wavelength_unts")
 BAD_BAND_KEYS = ("bbl", "bad_band_multiplier", "bad_band_list", "bad_band")
 
-#: Wavelengths without a unit are micrometres when all lie below the first, and must lie within the second (nm).
+#: Wavelengths without a unit are micrometres when all lie below the first; the second (nm) must hold them.
 MICROMETRES_BELOW, PLAUSIBLE_NM = 100.0, (100.0, 1e6)
 #: IMAGERY is often rounded to whole nanometres; another place that agrees to this is more exact.
 ROUNDING_NM = 1.0
@@ -55,7 +55,7 @@ _cache: "OrderedDict[Tuple[object, ...], Bands]" = OrderedDict()
 class Bands:
     """What is known of a layer's bands: centres in nm (or None), bad ones (from zero), and the quantity.
 
-    ``quantity`` is "reflectance", "radiance" or "" (unknown). QGIS's values times ``scale`` are in that quantity.
+    ``quantity`` is "reflectance", "radiance" or "" (unknown); QGIS's values times ``scale`` are in it.
     """
 
     wavelengths: Optional[Tuple[float, ...]] = None
@@ -272,7 +272,7 @@ def _looks_like_years(values: Sequence[float], description: str) -> bool:
 
 def _from_named_bands(numbers: List[float]) -> Optional[List[float]]:
     """Numbers of names like ``Band_503``: nanometres unless they merely count the bands."""
-    steps = sorted(later - earlier for earlier, later in zip(numbers, numbers[1:]))
+    steps = sorted(numbers[index + 1] - numbers[index] for index in range(len(numbers) - 1))
     middle = len(steps) // 2
     median = (steps[middle] + steps[~middle]) / 2 if steps else 2.0
     counts = bool(steps) and (steps[0] <= 0 or median < 2)
