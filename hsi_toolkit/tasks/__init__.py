@@ -20,6 +20,7 @@ from .pretrain import Pretrain
 from .superresolve import Superresolve
 from .target import Target
 from .train import Train
+from .unmix import Unmix
 
 TASKS: Dict[str, Type[Task]] = {
     task.name: task
@@ -35,6 +36,7 @@ TASKS: Dict[str, Type[Task]] = {
         Card,
         Anomalies,
         Target,
+        Unmix,
         Change,
         Denoise,
         Superresolve,

@@ -1,0 +1,278 @@
+"""Denoise a scene."""
+
+import csv
+import io
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_toolkit.denoising.denoiser import Denoiser, NoiseModel, Smoothing
+from hsi_toolkit.denoising.impulses import find_impulses, refit
+from hsi_toolkit.denoising.noise import noise_levels
+from hsi_toolkit.denoising.statistics import Float32, Float64, SceneStatistics
+from hsi_toolkit.denoising.stripes import LineFaults, find_line_faults
+from hsi_toolkit.denoising.subspace import SignalSubspace
+from hsi_toolkit.errors import SceneError
+from hsi_toolkit.files import atomic_path, check_output
+from hsi_toolkit.inference.devices import choose_device
+from hsi_toolkit.progress import Progress
+from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
+from hsi_toolkit.scene.blocks import values_of
+from hsi_toolkit.tasks.denoise import Denoise
+
+_BLOCK_BYTES = 192 << 20
+"""A block of the scene; four are held, and what is made of one."""
+
+_BLOCKS_HELD = 6
+_SMALLEST_BLOCK = 32
+_SAMPLE_PIXELS = 1 << 15
+
+_SMOOTHING: dict[str, Smoothing] = {"mnf": "spectral", "destripe": "none"}
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What was found out about a scene before anything is removed.
+
+    Attributes:
+        model: noise, signal and faults.
+        bands: (used,) indices of the bands that take part.
+        impulses: (used,) share of impulses in a sample.
+    """
+
+    model: NoiseModel
+    bands: NDArray[np.intp]
+    impulses: Float64
+
+
+def run(task: Denoise, progress: Progress) -> Mapping[str, object]:
+    """Measure signal and noise in one pass over the scene, remove the noise in another."""
+    for target in (task.output, task.difference, task.noise_table):
+        if target:
+            check_output(target, overwrite=task.overwrite)
+    device = choose_device(task.device)
+    scene = open_scene(task.scene, task.variable)
+    rows = _rows_of_a_block(scene, task.memory_limit)
+    survey = survey_scene(scene, task.method, rows, progress.part(0.0, 0.3))
+    denoiser = Denoiser(survey.model, _SMOOTHING.get(task.method, "spatial"), device)
+    _write(task, scene, survey, denoiser, rows, progress.part(0.3, 1.0))
+    table = _noise_table(scene, survey, denoiser)
+    if task.noise_table:
+        with atomic_path(task.noise_table, overwrite=task.overwrite) as temporary:
+            temporary.write_text(_csv(table), encoding="utf-8")
+    outputs = {"denoised": task.output, "difference": task.difference, "noise_table": task.noise_table}
+    return {
+        "summary": _summary(survey, task.method),
+        "facts": _facts(survey, denoiser),
+        "warnings": _warnings(scene, survey),
+        "outputs": {name: path for name, path in outputs.items() if path},
+        "method": task.method,
+        "components": survey.model.subspace.dimension,
+        "bands": table,
+    }
+
+
+def survey_scene(scene: xr.DataArray, method: str, rows: int, progress: Progress) -> Survey:
+    """Noise, signal and faults of a scene, from one pass and a sample.
+
+    Args:
+        scene: (band, y, x).
+        method: of the task; "subspace" and "mnf" look for no faults.
+        rows: lines read at a time.
+        progress: reports this pass.
+
+    Raises:
+        SceneError: no band can be used, or there are too few pixels.
+    """
+    used = _good_bands(scene)
+    statistics = _statistics(scene.isel(band=used), rows, progress)
+    spectra = statistics.spectra
+    # What single precision rounds is noise as well, and keeps the sigma of constant bands from being zero.
+    extent = np.sqrt(np.diag(spectra.covariance)) + np.abs(spectra.mean)
+    sigma = np.maximum(noise_levels(statistics.differences), 1e-6 * extent + np.finfo(np.float32).tiny)
+    faults = LineFaults.none(len(used), scene.sizes["y"], scene.sizes["x"])
+    if method in ("auto", "robust", "destripe"):
+        faults = find_line_faults(statistics, sigma)
+    # Dead lines would be directions of the signal; within lines they do not vary.
+    dead_lines = faults.columns.dead.any() or faults.rows.dead.any()
+    covariance = statistics.within_lines
+    if not dead_lines:
+        covariance = statistics.without(faults.columns.offset, faults.rows.offset)
+    subspace = SignalSubspace.fit(covariance, spectra.mean, sigma, spectra.n_pixels)
+    impulses, threshold = np.zeros(len(used)), None
+    if method in ("auto", "robust"):
+        sample, dead = _sample(scene, used, faults)
+        found = find_impulses(sample, dead, subspace)
+        present = found.present or method == "robust"
+        if present or dead_lines:
+            subspace, found = refit(sample, dead, subspace, impulses=present)
+        if present:
+            impulses, threshold = found.share, found.threshold
+    return Survey(NoiseModel(subspace, faults, threshold), used, impulses)
+
+
+def _good_bands(scene: xr.DataArray) -> NDArray[np.intp]:
+    good: NDArray[np.intp] = np.flatnonzero(scene["good"].to_numpy())
+    if not len(good):
+        raise SceneError("The scene has no good band.", "Check its list of bad bands.")
+    return good
+
+
+def _statistics(scene: xr.DataArray, rows: int, progress: Progress) -> SceneStatistics:
+    statistics = SceneStatistics(*(scene.sizes[axis] for axis in ("band", "y", "x")))
+    for block in iter_blocks(scene, rows=rows):
+        progress.check()
+        statistics.update(block.core)
+        progress.report(block.y1 / scene.sizes["y"], "Measuring the noise")
+    return statistics
+
+
+def _sample(
+    scene: xr.DataArray, used: NDArray[np.intp], faults: LineFaults
+) -> tuple[Float32, NDArray[np.bool_]]:
+    """Pixels of rows spread over the scene, without stripes, and which of their values are dead."""
+    height = scene.sizes["y"]
+    count = min(height, max(1, _SAMPLE_PIXELS // scene.sizes["x"]))
+    chosen = np.unique(np.linspace(0, height - 1, count).round().astype(int))
+    parts, gone = [], []
+    for row in chosen:
+        data, dead = faults.correct(values_of(scene.isel(y=slice(row, row + 1), band=used)), int(row))
+        known = np.isfinite(data).all(axis=0)
+        parts.append(data[:, known])
+        gone.append(dead[:, known])
+    return np.concatenate(parts, axis=1), np.concatenate(gone, axis=1)
+
+
+def _write(
+    task: Denoise, scene: xr.DataArray, survey: Survey, denoiser: Denoiser, rows: int, progress: Progress
+) -> None:
+    others = np.setdiff1d(np.arange(scene.sizes["band"]), survey.bands)
+    passed_on: deque[Float32] = deque()
+
+    def used_bands() -> Iterator[tuple[Float32, int]]:
+        for block in iter_blocks(scene, rows=rows):
+            progress.check()
+            passed_on.append(block.core[others])
+            yield block.core[survey.bands] if len(others) else block.core, block.y0
+
+    def joined(denoised: Float32, other: Float32) -> Float32:
+        if not len(others):
+            return denoised
+        bands = np.empty((len(survey.bands) + len(others), *denoised.shape[1:]), np.float32)
+        bands[survey.bands], bands[others] = denoised, other
+        return bands
+
+    with ExitStack() as stack:
+        clean = stack.enter_context(_writer(task.output, scene, task))
+        removed = stack.enter_context(_writer(task.difference, scene, task)) if task.difference else None
+        for block in denoiser.blocks(used_bands(), progress):
+            progress.check()
+            other = passed_on.popleft()
+            clean.write(joined(block.clean, other), block.y0)
+            if removed is not None:
+                removed.write(joined(block.given - block.clean, other - other), block.y0)
+            progress.report(block.y1 / scene.sizes["y"], "Removing the noise")
+
+
+def _writer(path: str, scene: xr.DataArray, task: Denoise) -> RasterWriter:
+    def band_values(name: str) -> NDArray[np.generic] | None:
+        return scene[name].to_numpy() if name in scene.coords else None
+
+    return RasterWriter(
+        path,
+        like=scene,
+        count=scene.sizes["band"],
+        wavelengths=band_values("wavelength"),
+        fwhm=band_values("fwhm"),
+        good=band_values("good"),
+        acquired=scene.attrs.get("acquired"),
+        overwrite=task.overwrite,
+    )
+
+
+def _rows_of_a_block(scene: xr.DataArray, memory_limit: int | None) -> int:
+    """Lines a block: as many as the memory allows, in steps that do not change the result."""
+    line = 4 * scene.sizes["band"] * scene.sizes["x"]
+    limit = _BLOCK_BYTES if memory_limit is None else memory_limit * 2**20 // _BLOCKS_HELD
+    return max(_SMALLEST_BLOCK, limit // line // _SMALLEST_BLOCK * _SMALLEST_BLOCK)
+
+
+def _noise_table(scene: xr.DataArray, survey: Survey, denoiser: Denoiser) -> list[dict[str, object]]:
+    """For each band of the scene what was found and removed; bands left alone have no figures."""
+    centres = scene["wavelength"].to_numpy() if "wavelength" in scene.coords else None
+    subspace, faults = survey.model.subspace, survey.model.faults
+    position = {int(band): index for index, band in enumerate(survey.bands)}
+    table: list[dict[str, object]] = []
+    for band in range(scene.sizes["band"]):
+        line: dict[str, object] = {
+            "band": band + 1,
+            "wavelength_nm": None if centres is None else float(centres[band]),
+            "denoised": band in position,
+        }
+        if band in position:
+            at = position[band]
+            line |= {
+                "noise_sigma": float(subspace.sigma[at]),
+                "snr": float(subspace.mean[at] / subspace.sigma[at]),
+                "removed_rms": float(np.sqrt(denoiser.removed[at] / max(1, denoiser.pixels))),
+                "striped_columns": int(faults.columns.striped[at].sum()),
+                "striped_rows": int(faults.rows.striped[at].sum()),
+                "dead_columns": int(faults.columns.dead[at].sum()),
+                "dead_rows": int(faults.rows.dead[at].sum()),
+                "impulse_share": float(denoiser.outliers[at] / max(1, denoiser.pixels)),
+            }
+        table.append(line)
+    return table
+
+
+def _csv(table: list[dict[str, object]]) -> str:
+    names = max((list(line) for line in table), key=len)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {name: f"{value:.7g}" if isinstance(value, float) else value for name, value in line.items()}
+        for line in table
+    )
+    return text.getvalue()
+
+
+def _facts(survey: Survey, denoiser: Denoiser) -> dict[str, str]:
+    faults, subspace = survey.model.faults, survey.model.subspace
+    lines = (faults.columns, faults.rows)
+    share = denoiser.outliers.sum() / max(1, denoiser.pixels * len(survey.bands))
+    return {
+        "Bands": str(len(survey.bands)),
+        "Signal dimensions": str(subspace.dimension),
+        "Median signal-to-noise ratio": f"{np.median(subspace.mean / subspace.sigma):.1f}",
+        "Striped lines": str(sum(int(each.striped.sum()) for each in lines)),
+        "Dead lines": str(sum(int(each.dead.sum()) for each in lines)),
+        "Impulses": f"{share:.3%}",
+    }
+
+
+def _summary(survey: Survey, method: str) -> str:
+    faults = survey.model.faults
+    found = [
+        name
+        for name, present in (
+            ("stripes", faults.columns.striped.any() or faults.rows.striped.any()),
+            ("dead lines", faults.columns.dead.any() or faults.rows.dead.any()),
+            ("impulses", survey.model.threshold is not None and survey.impulses.max() > 0),
+        )
+        if present
+    ]
+    also = f" and {', '.join(found)}" if found else ""
+    if method == "destripe":
+        return f"Removed {', '.join(found)}." if found else "No stripes or dead lines were found."
+    return f"Removed noise{also}; the signal has {survey.model.subspace.dimension} dimensions."
+
+
+def _warnings(scene: xr.DataArray, survey: Survey) -> list[str]:
+    bad = scene.sizes["band"] - len(survey.bands)
+    return [f"{bad} bands marked as bad were passed on unchanged."] if bad else []
