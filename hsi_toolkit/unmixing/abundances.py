@@ -58,10 +58,7 @@ def estimate_abundances(
             "have the same bands.",
             "Resample the endmembers to the scene's bands.",
         )
-    solver = AbundanceSolver(endmembers.to(pixels.device), method)
-    chunk = min(_MOST_PIXELS, max(_FEWEST_PIXELS, _MATRIX_VALUES // len(endmembers) ** 2))
-    found = [solver(part) for part in pixels.split(chunk)]
-    return torch.cat(found) if found else pixels.new_zeros((0, len(endmembers)), dtype=torch.float64)
+    return AbundanceSolver(endmembers.to(pixels.device), method)(pixels)
 
 
 class AbundanceSolver:
@@ -76,9 +73,7 @@ class AbundanceSolver:
         ParameterError: the endmembers depend on each other and must not, or are too many.
     """
 
-    def __init__(
-        self, endmembers: torch.Tensor, method: Method = "fcls", *, dependent: bool = False
-    ) -> None:
+    def __init__(self, endmembers: torch.Tensor, method: Method = "fcls", *, dependent: bool = False) -> None:
         spectra = endmembers.to(torch.float64)
         self._sum_to_one = method in ("fcls", "scls")
         self._bounded = method in ("fcls", "nnls")
@@ -100,10 +95,21 @@ class AbundanceSolver:
                 f"Only {rank} of the {len(spectra)} endmembers are independent of each other.",
                 "Leave out spectra that repeat or mix others.",
             )
-        self._full = self._operators(torch.ones((1, len(spectra)), dtype=torch.bool, device=spectra.device))
+        self._full = self.operators(torch.ones((1, len(spectra)), dtype=torch.bool, device=spectra.device))
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(n, endmembers) float64 abundances of ``pixels`` (n, bands), NaN where a pixel is not finite."""
+        count = len(self._spectra)
+        step = min(_MOST_PIXELS, max(_FEWEST_PIXELS, _MATRIX_VALUES // count**2))
+        found = [self._estimate(pixels[start : start + step]) for start in range(0, len(pixels), step)]
+        return torch.cat(found) if found else self._spectra.new_zeros((0, count))
+
+    def unit_covariance(self, noise: torch.Tensor) -> torch.Tensor:
+        """Covariance (endmembers, endmembers) of the abundances without bounds, for noise (bands, bands)."""
+        products = self._spectra @ noise.to(torch.float64) @ self._spectra.T / self._scale**2
+        return self._full.matrix[0].T @ products @ self._full.matrix[0]
+
+    def _estimate(self, pixels: torch.Tensor) -> torch.Tensor:
         products = (pixels.to(torch.float64) @ self._spectra.T) / self._scale
         abundances = products @ self._full.matrix[0] + self._full.offset[0]
         if not self._bounded:
@@ -145,36 +151,40 @@ class AbundanceSolver:
         keys, group = torch.unique((support * bits).sum(1), return_inverse=True)
         unique = (keys[:, None] // bits) % 2 == 1
         if len(products) < _LOOP_FROM * len(keys):
-            operators = self._operators(unique)
+            operators = self.operators(unique)
             solved = torch.bmm(products[:, None], operators.matrix[group])[:, 0]
             return solved + operators.offset[group]
-        operators = self._operators(unique)
+        operators = self.operators(unique)
         order = group.argsort()
         sizes = torch.bincount(group, minlength=len(keys)).tolist()
         parts = [
             torch.addmm(operators.offset[index], part, operators.matrix[index])
-            for index, part in enumerate(products[order].split(sizes))
+            for index, part in enumerate(torch.split_with_sizes(products[order], sizes))
         ]
         solved = torch.empty_like(products)
         solved[order] = torch.cat(parts)
         return solved
 
-    def _operators(self, support: torch.Tensor) -> "_Operators":
-        """What turns products into abundances, for each support (supports, endmembers) bool."""
+    def operators(self, support: torch.Tensor) -> "Operators":
+        """What turns products with the scaled endmembers into abundances, for each support.
+
+        Args:
+            support: (supports, endmembers) bool, which endmembers may differ from zero.
+        """
         inside = support.to(torch.float64)
         both = inside[:, :, None] * inside[:, None]
         masked = self._gram * both + torch.diag_embed(1 - inside)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(masked)) * both
         if not self._sum_to_one:
-            return _Operators(inverse, torch.zeros_like(inside))
+            return Operators(inverse, torch.zeros_like(inside))
         ones = inverse.sum(2)
         offset = ones / ones.sum(1, keepdim=True)
-        return _Operators(inverse - ones[:, :, None] * offset[:, None], offset)
+        return Operators(inverse - ones[:, :, None] * offset[:, None], offset)
 
 
 @dataclass(frozen=True)
-class _Operators:
-    """``abundances = products @ matrix + offset`` for each support."""
+class Operators:
+    """``abundances = products @ matrix + offset`` for each support, (supports, endmembers, endmembers)."""
 
     matrix: torch.Tensor
     offset: torch.Tensor

@@ -3,12 +3,13 @@
 Every pixel is modelled as ``y = psi * (a' S)``: a brightness ``psi`` of its own times a mixture of endmember
 shapes ``S`` with fractions ``a``. The shapes are convex combinations of the pixels' directions (archetypal
 analysis: Cutler and Breiman 1994, doi:10.1080/00401706.1994.10485840; on normalised pixels: Zouaoui et al.
-2023, doi:10.1109/TIP.2023.3299990), and the residual is counted in the scene's own units. Three things follow:
+2023), and the residual is counted in the scene's own units. Three things follow:
 
 - light and shadow cost nothing, because every pixel has its brightness;
 - dark pixels, whose direction is mostly noise, count as little as the light they hold, so that they neither
   pose as materials of their own nor hide one; a dark material that covers many pixels still is one;
-- a stray spectrum is no endmember: unlike the corners of the largest simplex, archetypes must serve many pixels.
+- a stray spectrum is no endmember: unlike the corners of the largest simplex, archetypes must serve many
+  pixels.
 """
 
 from dataclasses import dataclass
@@ -150,7 +151,9 @@ class _Problem:
         reduced = bounded @ vectors[:, ::-1][:, :dimensions]
         energy = float((reduced**2).sum())
         length = np.linalg.norm(reduced, axis=1, keepdims=True)
-        return cls(reduced, reduced / length, length[:, 0], energy, max(0.0, float((bounded**2).sum()) - energy))
+        return cls(
+            reduced, reduced / length, length[:, 0], energy, max(0.0, float((bounded**2).sum()) - energy)
+        )
 
     def take(self, subset: Index) -> "_Problem":
         """The problem of some of the pixels."""
@@ -194,7 +197,8 @@ def _spread_pixels(directions: Float64, count: int, generator: np.random.Generat
         distances[chosen] = -np.inf
         chosen.append(int(distances.argmax()))
         distances = np.linalg.norm(points[:, None] - points[chosen], axis=2).sum(1)
-    return subset[np.array(chosen[-count:])]
+    spread: Index = subset[np.array(chosen[-count:])]
+    return spread
 
 
 def _improve(problem: _Problem, hull: _Hull, rounds: int, progress: Progress) -> _Hull:
@@ -203,7 +207,7 @@ def _improve(problem: _Problem, hull: _Hull, rounds: int, progress: Progress) ->
     for turn in range(rounds):
         progress.check()
         solver = AbundanceSolver(torch.from_numpy(hull.spectra), "fcls", dependent=True)
-        shares = torch.cat([solver(part) for part in directions.split(16_384)]).numpy()
+        shares = solver(directions).numpy()
         light = shares * problem.brightness[:, None]
         gram, cross = light.T @ light, light.T @ problem.pixels
         residual = problem.energy - 2 * float((cross * hull.spectra).sum())
@@ -238,7 +242,7 @@ def nearest_in_hull(
         The same for the point found; the nearest of all, if the steps sufficed (Wolfe 1976).
     """
     for _ in range(_HULL_STEPS):
-        corner = points[members]
+        corner: Float64 = points[members]
         trial = _affine_fit(target, corner)
         while (trial <= 0).any():
             shrinking = trial <= 0
@@ -248,7 +252,7 @@ def nearest_in_hull(
             members, weights = members[keep], weights[keep] / weights[keep].sum()
             corner = points[members]
             trial = _affine_fit(target, corner)
-        weights = trial / trial.sum()
+        weights = trial
         apart = weights @ corner - target
         slopes = points @ apart
         entering = int(slopes.argmin())
@@ -268,5 +272,6 @@ def _affine_fit(target: Float64, corner: Float64) -> Float64:
     apart = corner - target
     gram = apart @ apart.T
     gram[np.diag_indices(count)] += 1e-12 * np.trace(gram) + 1e-300
-    solved: Float64 = np.linalg.solve(gram, np.ones(count))
-    return solved / solved.sum()
+    solved = np.linalg.solve(gram, np.ones(count))
+    weights: Float64 = solved / solved.sum()
+    return weights

@@ -23,7 +23,7 @@ def vca(pixels: Float64, count: int, *, seed: int = 0, restarts: int = RESTARTS)
 
     Nascimento and Bioucas-Dias 2005, Vertex Component Analysis, IEEE Transactions on Geoscience and Remote
     Sensing 43, doi:10.1109/TGRS.2005.844293, with the projective step for scenes of uneven light. Its random
-    directions are drawn ``restarts`` times, and the largest simplex is kept; one restart is the published method.
+    directions are drawn ``restarts`` times, and the largest simplex is kept; published is one start.
 
     Raises:
         SceneError: there are fewer pixels than endmembers.
@@ -77,7 +77,7 @@ def nfindr(pixels: Float64, count: int, *, seed: int = 0, restarts: int = RESTAR
 
 def _grow_simplex(lifted: Float64, generator: np.random.Generator) -> Index:
     count = lifted.shape[1]
-    chosen = generator.choice(len(lifted), count, replace=False).astype(np.intp)
+    chosen: Index = generator.permutation(len(lifted))[:count]
     for _ in range(_MOST_SWEEPS):
         before = chosen.copy()
         for corner in range(count):
@@ -93,7 +93,9 @@ def _grow_simplex(lifted: Float64, generator: np.random.Generator) -> Index:
 def _cofactors(square: Float64, row: int) -> Float64:
     """The vector whose product with that row is the determinant, up to its sign."""
     others = np.delete(square, row, axis=0)
-    found = [(-1.0) ** column * np.linalg.det(np.delete(others, column, axis=1)) for column in range(len(square))]
+    found = [
+        (-1.0) ** column * np.linalg.det(np.delete(others, column, axis=1)) for column in range(len(square))
+    ]
     return np.array(found)
 
 

@@ -30,11 +30,11 @@ def minimum_volume(
     """Endmembers (count, bands), in the scene's units, whose simplex is small and explains the pixels.
 
     Pixels are brought to the same mean, which keeps mixtures mixtures and takes uneven light out, and weigh
-    as much as they are bright. Minimised is the negative log-likelihood of pixels spread evenly over a simplex
-    with white noise: squared residuals over twice the noise variance plus the logarithm of the volume. (The
-    criterion of MVC-NMF, Miao and Qi 2007, doi:10.1109/TGRS.2006.888466, with the weight that statistics gives
-    it: Nascimento and Bioucas-Dias 2012, doi:10.1109/TGRS.2011.2163941.) The noise variance is the mean of the
-    directions left out. Starts from the archetypes, so that the seed hardly matters.
+    as much as they are bright. Minimised is the negative log-likelihood of pixels spread evenly over a
+    simplex with white noise: squared residuals over twice the noise variance plus the logarithm of the
+    volume. (The criterion of MVC-NMF, Miao and Qi 2007, doi:10.1109/TGRS.2006.888466, with the weight that
+    statistics gives it: Nascimento and Bioucas-Dias 2012, doi:10.1109/TGRS.2011.2163941.) The noise variance
+    is the mean of the directions left out. Starts from the archetypes, so that the seed hardly matters.
 
     Raises:
         SceneError: too few pixels hold values.
@@ -63,7 +63,9 @@ def minimum_volume(
     return found
 
 
-def _shrink(points: Float64, weights: Float64, corners: Float64, penalty: float, progress: Progress) -> Float64:
+def _shrink(
+    points: Float64, weights: Float64, corners: Float64, penalty: float, progress: Progress
+) -> Float64:
     """Alternate exact abundances and corners; the logarithm of the volume is majorised by a quadratic."""
     count, dimensions = corners.shape
     lifted = torch.from_numpy(np.column_stack([points, np.ones(len(points))]))
@@ -74,7 +76,7 @@ def _shrink(points: Float64, weights: Float64, corners: Float64, penalty: float,
         progress.report(turn / _MOST_ROUNDS, "Shrinking the simplex")
         ends = torch.from_numpy(np.column_stack([corners, np.ones(count)]))
         solver = AbundanceSolver(ends, "fcls", dependent=True)
-        shares = torch.cat([solver(part) for part in lifted.split(16_384)]).numpy()
+        shares = solver(lifted).numpy()
         gram = shares.T @ (weights[:, None] * shares)
         cross = shares.T @ (weights[:, None] * points)
         spread = corners.T @ centring @ corners

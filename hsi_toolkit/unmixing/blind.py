@@ -1,0 +1,71 @@
+"""Endmembers of a scene about which nothing is known."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_toolkit.errors import ParameterError, SceneError
+from hsi_toolkit.progress import Progress
+from hsi_toolkit.unmixing.archetypes import count_archetypes, find_archetypes
+from hsi_toolkit.unmixing.extraction import nfindr, vca
+from hsi_toolkit.unmixing.simplex import minimum_volume
+from hsi_toolkit.unmixing.subspace import virtual_dimensionality
+
+Float64 = NDArray[np.float64]
+
+Extraction = Literal["archetypes", "minimum-volume", "nfindr", "vca"]
+
+MOST_COUNTED = 12
+"""More endmembers are never assumed unless they are asked for."""
+
+
+def find_endmembers(
+    pixels: Float64,
+    count: int | None = None,
+    extraction: Extraction = "archetypes",
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Float64:
+    """Endmembers (count, bands) of ``pixels`` (n, bands), finite, in the scene's units; the brightest first.
+
+    Args:
+        count: how many; None takes as many archetypes as each explain much of what is left, and not more
+            than the virtual dimensionality.
+        extraction: archetypes serve scenes with light and shade and varying materials; minimum-volume those
+            without pure pixels and little else than noise; nfindr and vca are the classical ones.
+
+    Raises:
+        SceneError: the pixels are too few.
+        ParameterError: the extraction is unknown.
+    """
+    progress = progress or Progress()
+    if extraction not in get_args(Extraction):
+        raise ParameterError(
+            f"There is no extraction {extraction!r}.",
+            "Choose one of " + ", ".join(get_args(Extraction)) + ".",
+        )
+    if count is None:
+        count = count_endmembers(pixels, seed=seed, progress=progress.part(0.0, 0.4))
+        progress = progress.part(0.4, 1.0)
+    if count > pixels.shape[1]:
+        raise SceneError(
+            f"{count} endmembers cannot be found in {pixels.shape[1]} bands.", "Ask for fewer endmembers."
+        )
+    if extraction == "archetypes":
+        found = find_archetypes(pixels, count, seed=seed, progress=progress).spectra
+    elif extraction == "minimum-volume":
+        found = minimum_volume(pixels, count, seed=seed, progress=progress)
+    else:
+        found = pixels[(nfindr if extraction == "nfindr" else vca)(pixels, count, seed=seed)]
+    ordered: Float64 = found[np.argsort(-found.mean(axis=1), kind="stable")]
+    return ordered
+
+
+def count_endmembers(pixels: Float64, *, seed: int = 0, progress: Progress | None = None) -> int:
+    """How many endmembers ``pixels`` (n, bands) call for, at least two. See ``find_endmembers``."""
+    most = min(MOST_COUNTED, pixels.shape[1])
+    if len(pixels) > pixels.shape[1]:
+        most = min(most, max(2, virtual_dimensionality(pixels)))
+    return count_archetypes(pixels, most, seed=seed, progress=progress)
