@@ -252,7 +252,8 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
         return self.parameterAsString(parameters, name, context) or None
 
     def _is_given(self, parameters: Values, declared: Parameter) -> bool:
-        value = parameters.get(self.names[declared.name])
+        name = self.names[declared.name]
+        value = parameters[name] if name in parameters else self.parameterDefinition(name).defaultValue()
         if isinstance(value, QVariant):
             return not value.isNull()
         return value is not None and value != ""

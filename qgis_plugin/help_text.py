@@ -1,6 +1,6 @@
 """The help of an algorithm, made from its task's declaration and its parameters."""
 
-from html import escape
+import html
 from pprint import pformat
 from typing import Any, List, Mapping, Type
 
@@ -37,7 +37,8 @@ def help_html(
     if task.references:
         parts.append("<h3>References</h3>")
         parts += [f"<p>{escape(reference)}</p>" for reference in task.references]
-    return "".join(parts)
+    # QGIS passes over line ends; in a terminal, under qgis_process, they make it readable.
+    return "\n".join(parts)
 
 
 def python_call(algorithm_id: str, example: Mapping[str, Any]) -> str:
@@ -54,6 +55,11 @@ def shell_call(algorithm_id: str, example: Mapping[str, Any]) -> str:
             text = str(each)
             words.append(f"--{name}='{text}'" if " " in text else f"--{name}={text}")
     return " ".join(["qgis_process run", algorithm_id, *words])
+
+
+def escape(text: str) -> str:
+    """The text for HTML; quotes stay as they are."""
+    return html.escape(text, quote=False)
 
 
 def _examples(task: Type[Task], algorithm_id: str, example: Mapping[str, Any]) -> List[str]:

@@ -31,6 +31,9 @@ FROM_OPTIONS = ("device", "memory_limit")
 #: The largest whole number that QGIS's spin boxes hold.
 LARGEST_INTEGER = 2**31 - 1
 
+#: The field of classes that a dialog takes if the layer has it: that of layers made for training.
+USUAL_FIELD = "class"
+
 _GEOMETRIES = {
     "point": QgsProcessing.SourceType.TypeVectorPoint,
     "line": QgsProcessing.SourceType.TypeVectorLine,
@@ -65,14 +68,16 @@ def definition(
     ``names`` are those of ``processing_names``; an optional output that is not ``created`` is skipped unless
     it is asked for.
     """
-    name, label, optional = names[declared.name], declared.label, not declared.required
+    name, label = names[declared.name], declared.label
+    # What has a default is never left empty.
+    optional = not declared.required and declared.default is None
     if declared.kind.endswith("_output"):
         made = _destination(declared, name, created)
     elif declared.kind == "field":
         made = QgsProcessingParameterField(
             name,
             label,
-            None,
+            None if optional else USUAL_FIELD,
             names[declared.parent],
             QgsProcessingParameterField.DataType.Any,
             False,

@@ -8,7 +8,10 @@ from qgis.PyQt.QtCore import QByteArray, QXmlStreamWriter
 
 
 class XmlFile:
-    """An XML document that is written to ``path`` when the ``with`` block ends well."""
+    """An XML document that is written to ``path`` when the ``with`` block ends well.
+
+    It has no declaration: GDAL passes over everything in an ``.aux.xml`` that begins with one.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._bytes = path, QByteArray()
@@ -16,11 +19,9 @@ class XmlFile:
         self._writer.setAutoFormatting(True)
 
     def __enter__(self) -> "XmlFile":
-        self._writer.writeStartDocument()
         return self
 
     def __exit__(self, kind: Optional[type], *error: object) -> None:
-        self._writer.writeEndDocument()
         if kind is None:
             self._path.write_bytes(bytes(self._bytes))
 

@@ -113,7 +113,7 @@ def test_every_algorithm_has_tags_help_and_examples(algorithms):
         assert len(algorithm.tags()) >= 3, name
         assert algorithm.shortDescription(), name
         page = algorithm.shortHelpString()
-        assert f"processing.run(&quot;hsi:{name}&quot;" in page, name
+        assert f'processing.run("hsi:{name}"' in page, name
         assert f"qgis_process run hsi:{name}" in page, name
         assert "When to use it" in page, name
         for parameter in algorithm.parameterDefinitions():
