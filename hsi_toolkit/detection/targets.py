@@ -11,6 +11,7 @@ from hsi_toolkit.detection.anomalies import BLUR_REACH, BLUR_SIGMA
 from hsi_toolkit.detection.background import Background, Pixels, runs_of
 from hsi_toolkit.detection.neighbourhood import Rows, smoothed, with_neighbours
 from hsi_toolkit.detection.scan import Scan, spectra_of
+from hsi_toolkit.detection.thresholds import COSINE, NORMAL, Tail
 from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.spectral.covariance import StreamingCovariance
 from hsi_toolkit.spectral.parallel import map_blocks
@@ -46,6 +47,11 @@ class TargetDetector:
     signatures: Matrix
     method: Method = "auto"
     passes: int = 2
+
+    @property
+    def tail(self) -> Tail:
+        """How the scores of the background are distributed."""
+        return COSINE if self.method in ("auto", "ace", "sam") else NORMAL
 
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """The scores (1, rows, columns), block by block from top to bottom, NaN without data."""

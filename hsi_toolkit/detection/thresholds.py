@@ -1,6 +1,7 @@
 """Where to cut scores so that a wanted share of the background exceeds the cut."""
 
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +9,38 @@ from scipy.stats import norm
 
 from hsi_toolkit.errors import SceneError
 
-Tail = Literal["normal", "lognormal"]
+Values = NDArray[np.float64]
 
-HEAD, TOE = 0.2, 0.02
-"""The tail is fitted where 20 % to 2 % of all pixels exceed: targets, being rarer than that, sit above it."""
+
+@dataclass(frozen=True)
+class Tail:
+    """How the upper tail of background scores is modelled: normal after a transform of the scores.
+
+    It is fitted where ``head`` to ``toe`` of all pixels exceed: targets, being rarer, sit above it.
+    """
+
+    head: float
+    toe: float
+    transform: Callable[[Values], Values]
+    inverse: Callable[[Values], Values]
+
+
+def _positive_log(values: Values) -> Values:
+    return np.log(np.maximum(values, np.finfo(np.float32).tiny))
+
+
+def _bounded_arctanh(values: Values) -> Values:
+    return np.arctanh(np.clip(values, -1 + 1e-7, 1 - 1e-7))
+
+
+LOGNORMAL = Tail(0.2, 0.02, _positive_log, np.exp)
+"""Of squared distances, which are positive; anomalies may be a few in a hundred."""
+
+NORMAL = Tail(0.1, 0.01, np.positive, np.positive)
+"""Of scores around zero without bounds."""
+
+COSINE = Tail(0.1, 0.01, _bounded_arctanh, np.tanh)
+"""Of cosines, by Fisher's transform."""
 
 _POINTS = 60
 _DROPPED_BITS = 12
@@ -52,28 +81,23 @@ class ScoreDistribution:
         return _unordered(edges.astype(np.uint32)).astype(np.float64)
 
 
-def false_alarm_threshold(scores: ScoreDistribution, rate: float, tail: Tail = "lognormal") -> float:
+def false_alarm_threshold(scores: ScoreDistribution, rate: float, tail: Tail = LOGNORMAL) -> float:
     """The score that a share ``rate`` of the background exceeds, whatever targets lie above it.
 
     The empirical quantile would count targets as background and, where they are more than ``rate`` of the
-    scene, cut through them. Instead the upper tail is fitted between the ``HEAD`` and ``TOE`` shares, where
-    background prevails, by a line of the scores (their logarithms) over the normal quantiles of the shares,
-    and prolonged to ``rate``.
+    scene, cut through them. Instead the upper tail is fitted where background prevails, by a line of the
+    transformed scores over the normal quantiles of the shares, and prolonged to ``rate``.
 
     Args:
         scores: of all pixels.
         rate: share of background pixels above the threshold, 0 to 1.
-        tail: "lognormal" for squared distances, which are positive; "normal" for scores around zero.
+        tail: what kind of scores they are.
     """
-    if rate >= TOE:
+    if rate >= tail.toe:
         return float(scores.exceeded_by(np.array([rate]))[0])
-    shares = np.geomspace(TOE, HEAD, _POINTS)
-    values = scores.exceeded_by(shares)
-    if tail == "lognormal":
-        values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
-    slope, level = np.polyfit(norm.isf(shares), values, 1)
-    threshold = level + slope * norm.isf(rate)
-    return float(np.exp(threshold) if tail == "lognormal" else threshold)
+    shares = np.geomspace(tail.toe, tail.head, _POINTS)
+    slope, level = np.polyfit(norm.isf(shares), tail.transform(scores.exceeded_by(shares)), 1)
+    return float(tail.inverse(np.array([level + slope * norm.isf(rate)]))[0])
 
 
 def _ordered(values: NDArray[np.float32]) -> NDArray[np.int64]:

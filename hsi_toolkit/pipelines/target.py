@@ -1,7 +1,7 @@
 """Find a known material in a scene."""
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import cast
 
 from hsi_toolkit.detection.maps import DetectionMap, summary_of, write_scores
 from hsi_toolkit.detection.scan import Scan
@@ -13,8 +13,6 @@ from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import open_scene
 from hsi_toolkit.tasks.target import Target
-
-TAIL: Literal["normal"] = "normal"
 
 
 def run(task: Target, progress: Progress) -> Mapping[str, object]:
@@ -38,7 +36,7 @@ def run(task: Target, progress: Progress) -> Mapping[str, object]:
         scene,
         description=f"target score ({task.method})",
         detections=DetectionMap(
-            task.detections, "target", lambda scores: false_alarm_threshold(scores, rate, TAIL)
+            task.detections, "target", lambda scores: false_alarm_threshold(scores, rate, detector.tail)
         )
         if task.detections
         else None,
