@@ -1,9 +1,11 @@
 """One module a Processing algorithm; ``ALGORITHMS`` lists their classes."""
 
+from .check_engine import CheckEngine
 from .classify import Classify
 from .compare import Compare
 from .denoise import Denoise
 from .detect_anomalies import DetectAnomalies
+from .detect_change import DetectChange
 from .detect_target import DetectTarget
 from .evaluate import Evaluate
 from .features import Features
@@ -13,9 +15,12 @@ from .pretrain import Pretrain
 from .scene_information import SceneInformation
 from .superresolve import Superresolve
 from .train import Train
+from .training_layer import CreateTrainingLayer
+from .unmix import Unmix
 from .where_to_draw import WhereToDraw
 
 ALGORITHMS = (
+    CreateTrainingLayer,
     PolygonsToMap,
     Train,
     Classify,
@@ -25,9 +30,12 @@ ALGORITHMS = (
     Features,
     Pretrain,
     ModelCard,
+    Unmix,
     DetectAnomalies,
     DetectTarget,
+    DetectChange,
     Denoise,
     Superresolve,
     Compare,
+    CheckEngine,
 )

@@ -24,4 +24,5 @@ class Compare(TaskAlgorithm):
     )
     created = ("report",)
     looks = fixed(output=Look("Spectral angle", scores))
+    same_grid = ("scene", "reference")
     pixel_bytes = fixed(output=2.0)

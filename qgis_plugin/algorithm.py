@@ -45,6 +45,8 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
         figures: the numbers it returns.
         created: fields of the optional outputs that are made unless they are declined.
         looks: how the outputs look, by field, in the order of the layer tree.
+        scenes: fields of the rasters that must be hyperspectral scenes.
+        same_grid: fields of two rasters that must have the same rows and columns.
         least_bands: how many good bands a scene must have.
         least_classes: how many classes the labels must have.
         model_kind: what the parameter ``model`` must be.
@@ -57,6 +59,8 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
     figures: ClassVar[Tuple[Figure, ...]] = ()
     created: ClassVar[Tuple[str, ...]] = ()
     looks: ClassVar[Mapping[str, Look]] = fixed()
+    scenes: ClassVar[Tuple[str, ...]] = ("scene", "scenes")
+    same_grid: ClassVar[Tuple[str, ...]] = ()
     least_bands: ClassVar[int] = 1
     least_classes: ClassVar[int] = 1
     model_kind: ClassVar[str] = ""
@@ -64,10 +68,19 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
 
     def __init__(self) -> None:
         super().__init__()
-        self.names = processing_names(self.task)
-        self.declared = {each.name: each for each in shown_parameters(self.task)}
+        self.declared = {each.name: each for each in self.shown()}
+        self.names = processing_names(list(self.declared.values()))
         self._values: Dict[str, Any] = {}
         self._inputs: Dict[str, Union[RasterInput, VectorInput, List[RasterInput]]] = {}
+
+    @classmethod
+    def shown(cls) -> List[Parameter]:
+        """The declarations the dialog asks for; a subclass that asks otherwise ``adapt``s the answers."""
+        return shown_parameters(cls.task)
+
+    def adapt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """The task's parameters from the dialog's."""
+        return request
 
     def createInstance(self) -> "TaskAlgorithm":
         return type(self)()
@@ -126,9 +139,12 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
     def problems(self, parameters: Values, context: QgsProcessingContext) -> Iterator[str]:
         """The checks, cheapest first; subclasses add their own."""
         rasters = self._raster_layers(parameters, context)
-        for field in ("scene", "scenes"):
+        for field in self.scenes:
             for layer in rasters.get(field, []):
                 yield checks.scene(layer, self.needed_bands(parameters, context))
+        pair = [layer for field in self.same_grid for layer in rasters.get(field, [])]
+        if len(pair) == 2:
+            yield checks.same_grid(*pair)
         for each in self.declared.values():
             if each.kind == "vector" and self._is_given(parameters, each):
                 yield from self._label_problems(each, rasters, parameters, context)
@@ -228,13 +244,13 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
         source = self.parameterAsSource(parameters, name, context)
         if source is None:
             raise QgsProcessingException(self.invalidSourceError(parameters, name))
-        field = next((each for each in self.declared.values() if each.parent == declared.name), None)
-        return VectorInput(
-            source,
-            source_layer(parameters[name], context),
-            self._value(field, parameters, context) if field else None,
-            context.transformContext(),
-        )
+        layer, transforms = source_layer(parameters[name], context), context.transformContext()
+        asked = next((each for each in self.declared.values() if each.parent == declared.name), None)
+        if asked is None:
+            return VectorInput(source, layer, None, transforms)
+        field = self._value(asked, parameters, context)
+        # Left open, the engine chooses among all fields.
+        return VectorInput(source, layer, field, transforms, every_field=field is None)
 
     def _value(self, declared: Parameter, parameters: Values, context: QgsProcessingContext) -> Any:
         """A parameter's value as the engine takes it; None where it is left open."""
@@ -275,7 +291,7 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
                     else source.file(_subfolder(folder, name), feedback)
                 )
             request.update(targets)
-            result = self._ask(request, feedback)
+            result = self._ask(self.adapt(request), feedback)
         tell(result, feedback)
         self.dress(targets, context)
         outputs: Dict[str, Any] = {self.names[name]: path for name, path in targets.items()}

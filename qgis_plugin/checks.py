@@ -43,6 +43,18 @@ def scene(layer: QgsRasterLayer, least_bands: int) -> str:
     return ""
 
 
+def same_grid(first: QgsRasterLayer, second: QgsRasterLayer) -> str:
+    """Whether two rasters have the same rows and columns."""
+    sizes = [(layer.width(), layer.height()) for layer in (first, second)]
+    if sizes[0] == sizes[1]:
+        return ""
+    said = [f"{columns} × {rows}" for columns, rows in sizes]
+    return (
+        f"{first.name()} has {said[0]} pixels and {second.name()} has {said[1]}. Bring both to the same grid "
+        "first, with Warp for instance."
+    )
+
+
 def overlap(
     raster: QgsRasterLayer, source: QgsProcessingFeatureSource, transforms: QgsCoordinateTransformContext
 ) -> str:

@@ -99,7 +99,10 @@ class RasterInput:
 
 
 class VectorInput:
-    """The features of a layer, or those selected, with the field and colours of their classes."""
+    """The features of a layer, or those selected, with the field and colours of their classes.
+
+    Without a ``field`` the outlines go alone, or with ``every_field``.
+    """
 
     def __init__(
         self,
@@ -107,9 +110,10 @@ class VectorInput:
         layer: Optional[QgsVectorLayer],
         field: Optional[str],
         transforms: QgsCoordinateTransformContext,
+        every_field: bool = False,
     ) -> None:
         self.name = source.sourceName()
-        self._source, self._field = source, field
+        self._source, self._field, self._every_field = source, field, every_field
         self._transforms = transforms
         self._legend = _legend(layer, field) if layer is not None and field else []
 
@@ -134,9 +138,9 @@ class VectorInput:
 
     def _columns(self) -> List[int]:
         """The class field, and a column of colours where no style has them."""
-        if not self._field:
-            return []
         fields = self._source.fields()
+        if not self._field:
+            return list(range(fields.count())) if self._every_field else []
         index = fields.lookupField(self._field)
         if index < 0:
             raise QgsProcessingException(
@@ -254,12 +258,11 @@ def file_name(name: str) -> str:
 
 
 def _written_type(source: QgsProcessingFeatureSource) -> QgsWkbTypes.Type:
-    kind = QgsWkbTypes.geometryType(source.wkbType())
-    if kind == QgsWkbTypes.GeometryType.PolygonGeometry:
-        return QgsWkbTypes.Type.MultiPolygon
-    if kind == QgsWkbTypes.GeometryType.PointGeometry:
-        return QgsWkbTypes.Type.MultiPoint
-    return QgsWkbTypes.Type.Unknown
+    types = QgsWkbTypes.Type
+    flat = QgsWkbTypes.multiType(QgsWkbTypes.flatType(source.wkbType()))
+    if flat in (types.MultiSurface, types.MultiPolygon):
+        return types.MultiPolygon
+    return types.MultiPoint if flat == types.MultiPoint else types.Unknown
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """A task's declaration as parameters of a Processing algorithm."""
 
-from typing import Dict, List, Optional, Tuple, Type
+from typing import Dict, List, Optional, Sequence, Tuple, Type
 
 from qgis.core import (
     QgsProcessing,
@@ -53,9 +53,8 @@ def shown_parameters(task: Type[Task]) -> List[Parameter]:
     return [declared for declared in task.parameters() if declared.name not in HIDDEN]
 
 
-def processing_names(task: Type[Task]) -> Dict[str, str]:
-    """Processing's name of each shown parameter, by the declaration's: the first raster is ``INPUT``."""
-    shown = shown_parameters(task)
+def processing_names(shown: Sequence[Parameter]) -> Dict[str, str]:
+    """Processing's name of each parameter, by the declaration's: the first raster is ``INPUT``."""
     first = next((each.name for each in shown if each.kind in ("raster", "rasters")), None)
     return {each.name: "INPUT" if each.name == first else each.name.upper() for each in shown}
 
@@ -63,7 +62,7 @@ def processing_names(task: Type[Task]) -> Dict[str, str]:
 def definition(
     declared: Parameter, names: Dict[str, str], created: bool = True
 ) -> QgsProcessingParameterDefinition:
-    """The Processing parameter of a declaration.
+    """The Processing parameter of a declaration, which may also be of the kind ``file``: one that is read.
 
     ``names`` are those of ``processing_names``; an optional output that is not ``created`` is skipped unless
     it is asked for.
@@ -121,6 +120,10 @@ def _input(declared: Parameter, name: str, label: str, optional: bool) -> QgsPro
         # Any name will do: that of a fetched model is a value, too.
         behavior = QgsProcessingParameterFile.Behavior.File
         filters = f"{file_filter(declared.suffixes)};;All files (*)"
+        return QgsProcessingParameterFile(name, label, behavior, "", default, optional, filters)
+    if kind == "file":
+        behavior = QgsProcessingParameterFile.Behavior.File
+        filters = file_filter(declared.suffixes)
         return QgsProcessingParameterFile(name, label, behavior, "", default, optional, filters)
     if kind == "choice":
         return QgsProcessingParameterEnum(name, label, declared.choices, False, default, optional, True)

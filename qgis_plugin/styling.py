@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Callable, ClassVar, Optional, Sequence, Set
 
 from qgis.core import (
-    QgsColorRampShader,
     QgsContrastEnhancement,
     QgsGradientColorRamp,
     QgsGradientStop,
@@ -60,6 +59,28 @@ def uncertainty(layer: QgsRasterLayer) -> None:
 def shares(layer: QgsRasterLayer) -> None:
     """The first band, a probability or a fraction, from 0 to 1."""
     _pseudocolour(layer, UNLIKELY_TO_LIKELY, 0.0, 1.0)
+
+
+def fractions(layer: QgsRasterLayer) -> None:
+    """The first three fractions in red, green and blue, from 0 to 1; of fewer, the first alone."""
+    if layer.bandCount() < 3:
+        shares(layer)
+        return
+    renderer = QgsMultiBandColorRenderer(layer.dataProvider(), 1, 2, 3)
+    setters = (
+        renderer.setRedContrastEnhancement,
+        renderer.setGreenContrastEnhancement,
+        renderer.setBlueContrastEnhancement,
+    )
+    for band, setter in enumerate(setters, start=1):
+        stretch = QgsContrastEnhancement(layer.dataProvider().dataType(band))
+        stretch.setContrastEnhancementAlgorithm(
+            QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum
+        )
+        stretch.setMinimumValue(0.0)
+        stretch.setMaximumValue(1.0)
+        setter(stretch)
+    layer.setRenderer(renderer)
 
 
 def scores(layer: QgsRasterLayer) -> None:
@@ -161,8 +182,7 @@ def _pseudocolour(layer: QgsRasterLayer, colours: Sequence[str], low: float, hig
     renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1)
     renderer.setClassificationMin(low)
     renderer.setClassificationMax(high)
-    types, modes = QgsColorRampShader.Type, QgsColorRampShader.ClassificationMode
-    renderer.createShader(_ramp(colours), types.Interpolated, modes.Continuous)
+    renderer.createShader(_ramp(colours))
     layer.setRenderer(renderer)
 
 

@@ -43,7 +43,7 @@ def describe_parameter(parameter):
 def describe(algorithm):
     return {
         "group": algorithm.groupId(),
-        "flags": int(algorithm.flags()),
+        "flags": int(getattr(algorithm.flags(), "value", algorithm.flags())),
         "parameters": {each.name(): describe_parameter(each) for each in algorithm.parameterDefinitions()},
         "outputs": {each.name(): each.type() for each in algorithm.outputDefinitions()},
     }

@@ -307,6 +307,43 @@ def test_places_to_draw_are_styled_points(processing, project, labels, tmp_path)
     assert node.layer().renderer().type() != "singleSymbol"
 
 
+EXAMPLES = {"FIELD": "class", "OUTPUT": "a.tif"}
+ANALYSES = {
+    "anomalies": {"OUTPUT": "a.tif", "DETECTIONS": "b.tif", "METHOD": "rx"},
+    "target": {"TARGET": "polygons", "VALUE": "water", "DETECTIONS": "b.tif", **EXAMPLES},
+    "change": {"AFTER": "later", "OUTPUT": "a.tif", "MAP": "b.tif", "TYPES": "c.tif"},
+    "denoise": {"OUTPUT": "a.tif", "DIFFERENCE": "b.tif", "NOISE_TABLE": "noise.csv"},
+    "superresolve": {"GUIDE": "finer", "OUTPUT": "a.tif"},
+    "compare": {"REFERENCE": "later", "OUTPUT": "a.tif", "REPORT": "quality.html"},
+    "unmix": {"LABELS": "polygons", "SPECTRA": "s.csv", "ERROR": "b.tif", **EXAMPLES},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ANALYSES)
+def test_every_analysis_writes_what_is_asked_for(processing, provider, scene, labels, tmp_path, name):
+    rasters = {"later": {"seed": 2}, "finer": {"finer": 2}}
+    parameters = {"INPUT": scene}
+    for key, value in ANALYSES[name].items():
+        if value in rasters:
+            value = str(tiny.write_scene(tmp_path / f"{value}.bsq", **rasters[value]))
+        elif value == "polygons":
+            value = labels
+        elif "." in value:
+            value = str(tmp_path / value)
+        parameters[key] = value
+    results = processing.run(f"hsi:{name}", parameters)
+    looks = provider.algorithm(name).looks
+    for key, value in ANALYSES[name].items():
+        if "." in value:
+            assert (tmp_path / value).is_file()
+            assert results[key] == parameters[key]
+        if value.endswith(".tif"):
+            assert (tmp_path / value).with_suffix(".qml").is_file(), key
+            assert key.lower() in looks
+    assert results["SUMMARY"]
+
+
 def test_what_the_engine_refuses_is_one_sentence(processing, scene, tmp_path):
     parameters = {"INPUT": scene, "MODEL": "no-such-model", "OUTPUT": str(tmp_path / "map.tif")}
     with pytest.raises(QgsProcessingException, match="neither a model file no-such-model nor a published"):

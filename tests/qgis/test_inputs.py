@@ -293,6 +293,14 @@ def test_without_a_field_the_outlines_alone_are_written(context, feedback, tmp_p
     assert not Path(path).with_suffix(".qml").exists()
 
 
+def test_every_field_goes_along_where_the_engine_is_to_choose(context, feedback, tmp_path):
+    layer = tiny.polygon_layer()
+    parameter = QgsProcessingParameterFeatureSource("L", "L")
+    source = QgsProcessingParameters.parameterAsSource(parameter, {"L": layer}, context)
+    made = VectorInput(source, layer, None, context.transformContext(), every_field=True)
+    assert written(made.file(tmp_path, feedback)).fields().names() == ["fid", "note", "class"]
+
+
 def test_names_of_layers_become_names_of_files():
     assert file_name('a/b:c*"d') == "a_b_c_d"
     assert file_name("Äcker & Wiesen 2024") == "Äcker & Wiesen 2024"

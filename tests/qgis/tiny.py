@@ -19,8 +19,6 @@ COLOURS = ("#12a03c", "#b4642d", "#1e5ac8")
 #: The first column of each class, and the end of the last.
 STRIPES = (0, 13, 26, SIDE)
 
-_MAP_INFO = f"{{UTM, 1, 1, {LEFT}, {TOP}, {PIXEL}, {PIXEL}, 33, North, WGS-84, units=Meters}}"
-
 
 @dataclass(frozen=True)
 class Square:
@@ -58,30 +56,32 @@ def spectrum(number: int) -> List[float]:
     return [0.08 * (1 - share) for share in shares]
 
 
-def write_scene(path: Path, centres: Sequence[float] = (), seed: int = 1) -> Path:
+def write_scene(path: Path, centres: Sequence[float] = (), seed: int = 1, finer: int = 1) -> Path:
     """Write the scene as ENVI, data file ``path`` and its header beside it; reflectance with a little noise.
 
-    ``centres`` replace the wavelengths.
+    ``centres`` replace the wavelengths; the pixels are so many times ``finer``.
     """
+    side, pixel = SIDE * finer, PIXEL / finer
     noise = random.Random(seed)
     spectra = [spectrum(number) for number in range(len(CLASSES))]
     values = array.array("f")
     for band in range(BANDS):
-        for _ in range(SIDE):
-            values.extend(spectra[class_of(column)][band] + noise.gauss(0, 0.01) for column in range(SIDE))
+        for _ in range(side):
+            columns = (class_of(column // finer) for column in range(side))
+            values.extend(spectra[number][band] + noise.gauss(0, 0.01) for number in columns)
     path.write_bytes(values.tobytes())
     listed = ", ".join(f"{each:.2f}" for each in centres or wavelengths())
     lines = [
         "ENVI",
-        f"samples = {SIDE}",
-        f"lines = {SIDE}",
+        f"samples = {side}",
+        f"lines = {side}",
         f"bands = {BANDS}",
         "header offset = 0",
         "file type = ENVI Standard",
         "data type = 4",
         "interleave = bsq",
         "byte order = 0",
-        f"map info = {_MAP_INFO}",
+        f"map info = {{UTM, 1, 1, {LEFT}, {TOP}, {pixel}, {pixel}, 33, North, WGS-84, units=Meters}}",
         "wavelength units = Nanometers",
         f"wavelength = {{{listed}}}",
     ]
