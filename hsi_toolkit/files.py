@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -67,14 +68,61 @@ def atomic_path(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
         _unfinished.discard(temporary)
 
 
+@contextmanager
+def staged_folder(folder: str | Path) -> Iterator[Path]:
+    """A temporary folder inside ``folder``, whose files move there when the block ends without an error.
+
+    For results of several files that belong together: on any error, cancellation included, none of them
+    is replaced. Files of ``folder`` that the block did not make stay.
+
+    Raises:
+        OutputError: a file cannot be moved.
+    """
+    target = Path(folder)
+    staging = Path(tempfile.mkdtemp(prefix=f".results.{os.getpid()}-", suffix=".part", dir=target))
+    _unfinished.add(staging)
+    try:
+        yield staging
+        for made in sorted(staging.iterdir()):
+            os.replace(made, target / made.name)
+    except OSError as error:
+        if isinstance(error, OutputError) or error.errno is None:
+            raise
+        raise OutputError(
+            f"Writing into {target} failed: {error.strerror or error}.",
+            "Check the free space and permissions.",
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        _unfinished.discard(staging)
+
+
+def make_sure_it_is_stored(path: Path, reserve: int = 1 << 20) -> None:
+    """Raise ``OSError`` if the disk could not take the file just written.
+
+    Libraries may drop the error of their last write. What is left of a full disk is less than ``reserve``
+    bytes, so that these cannot be appended.
+    """
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size)
+        file.write(bytes(reserve))
+        file.flush()
+        os.fsync(file.fileno())
+        file.truncate(size)
+
+
 def temporary_pattern(pid: int) -> str:
-    """The glob pattern of the temporary files that process leaves beside its outputs when it is killed."""
+    """The glob pattern of what that process, when killed, leaves beside its outputs: files and folders."""
     return f".*.{pid}-*.part*"
 
 
 def remove_unfinished() -> None:
     """Remove this process's temporary files: for an end that runs no ``finally``."""
     for path in tuple(_unfinished):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+            continue
         # On Windows a file that is open cannot be removed.
         with suppress(OSError):
             path.unlink(missing_ok=True)

@@ -247,7 +247,7 @@ def _kill_group(pid: int) -> None:
 
 
 def _remove_leftovers(request: Request, pid: int) -> None:
-    """Remove the temporary files that a killed worker left beside the job's outputs."""
+    """Remove what a killed worker left beside the job's outputs."""
     kind = TASKS.get(request.task)
     for declared in kind.parameters() if kind else ():
         value = request.parameters.get(declared.name)

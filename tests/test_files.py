@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from hsi_toolkit.errors import OutputError
-from hsi_toolkit.files import atomic_path, check_output, remove_unfinished, temporary_pattern
+from hsi_toolkit.files import (
+    atomic_path,
+    check_output,
+    remove_unfinished,
+    staged_folder,
+    temporary_pattern,
+)
 
 
 def test_the_target_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -78,3 +84,20 @@ def test_unfinished_files_can_be_removed_before_their_block_ends(tmp_path: Path)
     with suppress(OutputError), atomic_path(tmp_path / "map.tif"):
         remove_unfinished()
     assert list(tmp_path.iterdir()) == [done]
+
+
+def test_staged_results_replace_nothing_until_all_are_there(tmp_path: Path) -> None:
+    (tmp_path / "map.tif").write_text("before")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ZeroDivisionError), staged_folder(tmp_path) as staging:
+        (staging / "map.tif").write_text(str(1 / 0))
+    assert (tmp_path / "map.tif").read_text() == "before"
+    with staged_folder(tmp_path) as staging:
+        (staging / "map.tif").write_text("after")
+        (staging / "report.html").write_text("report")
+        assert (tmp_path / "map.tif").read_text() == "before"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "map.tif": "after",
+        "notes.txt": "mine",
+        "report.html": "report",
+    }

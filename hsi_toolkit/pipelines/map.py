@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hsi_toolkit.errors import OutputError
-from hsi_toolkit.files import atomic_path, check_output
+from hsi_toolkit.files import check_output, staged_folder
 from hsi_toolkit.pipelines import classify
 from hsi_toolkit.pipelines.evaluate import PREVIEW_SIDE, map_metres, thinned_map
 from hsi_toolkit.pipelines.train import Training, report_content, result_of, train
@@ -12,6 +12,7 @@ from hsi_toolkit.progress import Progress
 from hsi_toolkit.reports.map_preview import Pixels, map_preview_png
 from hsi_toolkit.reports.report import write_report
 from hsi_toolkit.scene import open_scene
+from hsi_toolkit.scene.writer import DEPENDENT_SUFFIXES
 from hsi_toolkit.tasks.classify import Classify
 from hsi_toolkit.tasks.map import Map
 from hsi_toolkit.tasks.train import Train
@@ -40,15 +41,24 @@ def run(task: Map, progress: Progress) -> Mapping[str, object]:
         check_output(path, overwrite=task.overwrite)
     trained = _train_task(task, paths)
     training = train(trained, progress.part(0.0, 0.6))
-    training.bundle.save(paths["model"], overwrite=task.overwrite)
+    with staged_folder(folder) as staging:
+        staged = {name: staging / file for name, file in FILES.items()}
+        training.bundle.save(staged["model"])
+        mapped = classify.run(_classify_task(task, staged), progress.part(0.6, 0.95))
+        progress.report(0.95, "Writing the report")
+        preview = _preview(training, staged["map"])
+        staged["preview"].write_bytes(preview)
+        content = report_content(training, trained, map_png=preview, title=f"Map of {Path(task.scene).name}")
+        write_report(content, staged["report"])
+        stale = [
+            folder / (FILES[name] + suffix)
+            for name in ("map", "uncertainty")
+            for suffix in DEPENDENT_SUFFIXES
+            if not (staging / (FILES[name] + suffix)).exists()
+        ]
+    for path in stale:
+        path.unlink(missing_ok=True)
     training.trained.discard_checkpoint()
-    mapped = classify.run(_classify_task(task, paths), progress.part(0.6, 0.95))
-    progress.report(0.95, "Writing the report")
-    preview = _preview(training, paths["map"])
-    with atomic_path(paths["preview"]) as temporary:
-        temporary.write_bytes(preview)
-    content = report_content(training, trained, map_png=preview, title=f"Map of {Path(task.scene).name}")
-    write_report(content, paths["report"], overwrite=task.overwrite)
     return {
         **result_of(training),
         "outputs": {name: str(path) for name, path in paths.items()},

@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from hsi_toolkit.errors import OutputError
-from hsi_toolkit.files import atomic_path, check_output
+from hsi_toolkit.files import atomic_path, check_output, make_sure_it_is_stored
 from hsi_toolkit.scene.class_map import CLASSES_TAG, ClassEntry, legend_json, sidecar_texts
 from hsi_toolkit.scene.strips import Data, Strips
 
@@ -106,6 +106,7 @@ class RasterWriter:
                 ).items()
             ]
             temporary = stack.enter_context(atomic_path(self.path, overwrite=self._overwrite))
+            self._temporary = temporary
             try:
                 with warnings.catch_warnings(category=NotGeoreferencedWarning, action="ignore"):
                     self._dataset = rasterio.open(temporary, "w", **self._profile)
@@ -130,6 +131,10 @@ class RasterWriter:
             for window in self._strips.rest():
                 self._put(*window)
             self._close()
+            try:
+                make_sure_it_is_stored(self._temporary)
+            except OSError as error:
+                raise self._failure(error) from error
             for _, temporary, text in self._sidecars:
                 temporary.write_text(text, encoding="utf-8")
         for suffix in DEPENDENT_SUFFIXES:
@@ -176,7 +181,7 @@ class RasterWriter:
             "compress": compress,
             "predictor": 3 if self.dtype.kind == "f" else 2,
             "BIGTIFF": "IF_SAFER",
-            "NUM_THREADS": "2",
+            # No NUM_THREADS: GDAL's compressing threads drop the error of a full disk.
         }
         if self.count > 1:
             profile |= {"photometric": "MINISBLACK", "ALPHA": "NO"}

@@ -12,6 +12,11 @@ from rasterio.crs import CRS
 from hsi_toolkit.errors import HsiError, OutputError
 from hsi_toolkit.scene import ClassEntry, RasterWriter, open_scene, read_class_map, read_legend, strips
 
+try:
+    import resource
+except ImportError:
+    resource = None  # type: ignore[assignment]
+
 CLASSES = [
     ClassEntry(1, "Wald & <Wiese>", (0, 128, 0)),
     ClassEntry(2, 'water "still"', (0, 0, 255)),
@@ -221,3 +226,27 @@ def test_wide_cubes_get_lower_tiles(tmp_path) -> None:
     with rasterio.open(tmp_path / "a.tif") as dataset:
         assert dataset.block_shapes[0] == (16, 256)
         assert (dataset.read(20) == 1).all()
+
+
+@pytest.mark.skipif(resource is None, reason="this platform does not limit the size of files")
+@pytest.mark.parametrize("kilobytes", [40, 300, 1200, 1900, 2048])
+def test_a_raster_that_does_not_fit_is_an_error_and_leaves_what_was_there(
+    scene: xr.DataArray, tmp_path: Path, kilobytes: int
+) -> None:
+    noise = np.random.default_rng(0).normal(size=(3, 600, 300)).astype(np.float32)
+    target = tmp_path / "map.tif"
+    with RasterWriter(target, like=scene, count=3) as raster:
+        raster.write(np.zeros_like(noise), 0)
+    before = target.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, hard))
+    try:
+        with (
+            pytest.raises(OutputError, match="free space"),
+            RasterWriter(target, like=scene, count=3, overwrite=True) as raster,
+        ):
+            raster.write(noise, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert target.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["map.tif"]
