@@ -21,7 +21,7 @@ STEP = 4
 """Distance of reference patches; images cut at multiples of it are filtered alike, whole or in parts."""
 
 _RADIUS = 10  # similar patches are sought this far from the reference patch
-_MATCHED_IMAGES = 4  # the leading images, whose differences dwarf those of the others
+_MATCHED_IMAGES = 3  # the leading images, whose differences dwarf those of the others
 _TILE = 32  # reference patches a side that are matched together; their distances fit the cache
 _BATCH = 1 << 22  # values of the groups that are filtered together
 
@@ -35,8 +35,8 @@ class _Stage:
 
 
 _PILOT = _Stage(side=4, similar=16)
-_FINAL = _Stage(side=5, similar=32)
-_HARD_THRESHOLD = 2.7  # in standard deviations of the noise, as in BM3D
+_FINAL = _Stage(side=5, similar=16)
+_HARD_THRESHOLD = 2.9  # standard deviations of the noise; BM3D has 2.7
 
 
 def collaborative_filter(images: Tensor, progress: Progress | None = None) -> Tensor:

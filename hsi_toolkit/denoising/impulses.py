@@ -13,6 +13,7 @@ _DEVIATIONS = 5.0  # Gaussian noise is that far off once in two million values
 _SPREAD_SHARE = 0.03  # an impulse is also no small matter compared with what the band shows
 _PRESENT = 1e-3  # share of a band's values that must be impulses
 _ROUNDS = 4
+_LEAST_FREEDOM = 0.3
 _COUNTED = 4096  # pixels of the sample that thresholds are taken from
 _NORMAL_MEDIAN = 0.6745  # of the absolute value of a standard normal variable
 
@@ -64,7 +65,8 @@ def refit(
 ) -> tuple[SignalSubspace, Impulses]:
     """Signal and noise of a sample without its missing values and, if asked for, its impulses.
 
-    Each round fits every pixel by the values believed so far and measures signal and noise anew.
+    Each round fits every pixel by the values believed so far and measures the signal anew, and with impulses
+    the noise: these had swollen it.
 
     Args:
         sample, missing, subspace: as in ``find_impulses``.
@@ -84,9 +86,14 @@ def refit(
         complete = fit_incomplete(whitened, tensors.basis, wrong)
         residual = complete - tensors.basis @ (tensors.basis.T @ complete)
         believed = (~wrong).sum(1).clamp_min(1).numpy()
-        freedom = np.maximum(0.1, 1 - (tensors.basis.square().sum(1)).numpy().astype(np.float64))
-        variance = torch.where(wrong, 0.0, residual).square().sum(1).numpy() / believed / freedom
-        sigma = subspace.sigma * np.sqrt(np.clip(variance, 1e-3, 4))
+        sigma = subspace.sigma
+        if impulses:
+            freedom = 1 - tensors.basis.square().sum(1).numpy().astype(np.float64)
+            variance = torch.where(wrong, 0.0, residual).square().sum(1).numpy() / believed
+            # A band that decides the fit alone leaves no residual to measure its noise by.
+            measurable = freedom > _LEAST_FREEDOM
+            ratio = np.where(measurable, variance / np.where(measurable, freedom, 1), 1)
+            sigma = sigma * np.sqrt(np.clip(ratio, 0.1, 2))
         spectra = complete.numpy().astype(np.float64) * subspace.sigma[:, None]
         centre = spectra.mean(axis=1)
         covariance = np.cov(spectra)

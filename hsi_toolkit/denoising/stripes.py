@@ -1,6 +1,7 @@
 """Lines that are offset in single bands (stripes), and lines that hold no signal at all (dead lines)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -66,9 +67,15 @@ class LineFaults:
             The block without offsets, and (bands, rows, cols) bool, true on dead lines.
         """
         rows = slice(y0, y0 + block.shape[1])
-        offset = self.columns.offset[:, None] + self.rows.offset[:, rows, None]
         dead = self.columns.dead[:, None] | self.rows.dead[:, rows, None]
+        if not self._striped:
+            return block, dead
+        offset = self.columns.offset[:, None] + self.rows.offset[:, rows, None]
         return block - offset.astype(np.float32), dead
+
+    @cached_property
+    def _striped(self) -> bool:
+        return bool(self.columns.striped.any() or self.rows.striped.any())
 
 
 def find_line_faults(statistics: SceneStatistics, sigma: Float64) -> LineFaults:

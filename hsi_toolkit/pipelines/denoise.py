@@ -31,6 +31,7 @@ _BLOCK_BYTES = 192 << 20
 _BLOCKS_HELD = 6
 _SMALLEST_BLOCK = 32
 _SAMPLE_PIXELS = 1 << 15
+_STRIPS = 8
 
 _SMOOTHING: dict[str, Smoothing] = {"mnf": "spectral", "destripe": "none"}
 
@@ -135,13 +136,15 @@ def _statistics(scene: xr.DataArray, rows: int, progress: Progress) -> SceneStat
 def _sample(
     scene: xr.DataArray, used: NDArray[np.intp], faults: LineFaults
 ) -> tuple[Float32, NDArray[np.bool_]]:
-    """Pixels of rows spread over the scene, without stripes, and which of their values are dead."""
+    """Pixels of strips spread over the scene, without stripes, and which of their values are dead."""
     height = scene.sizes["y"]
     count = min(height, max(1, _SAMPLE_PIXELS // scene.sizes["x"]))
-    chosen = np.unique(np.linspace(0, height - 1, count).round().astype(int))
+    strips = 1 if count == height else min(_STRIPS, count)
+    tall = count // strips
     parts, gone = [], []
-    for row in chosen:
-        data, dead = faults.correct(values_of(scene.isel(y=slice(row, row + 1), band=used)), int(row))
+    for top in np.linspace(0, height - tall, strips).round().astype(int):
+        strip = scene.isel(y=slice(top, top + tall), band=used)
+        data, dead = faults.correct(values_of(strip), int(top))
         known = np.isfinite(data).all(axis=0)
         parts.append(data[:, known])
         gone.append(dead[:, known])
