@@ -50,12 +50,13 @@ class PolygonsToMap(TaskAlgorithm):
         self, result: Mapping[str, Any], parameters: Mapping[str, Any], context: QgsProcessingContext
     ) -> Dict[str, Any]:
         files = result["outputs"]
-        layers = {name: files[name] for name in LAYERS}
+        named = {output: files[name] for name, output in LAYERS.items()}
         if context.project() is not None and self.parameterAsBool(parameters, "LOAD", context):
             hint = QgsProcessingUtils.LayerHint.Raster
-            for name, path in layers.items():
-                details = QgsProcessingContext.LayerDetails("", context.project(), LAYERS[name], hint)
+            for output, path in named.items():
+                details = QgsProcessingContext.LayerDetails("", context.project(), output, hint)
                 context.addLayerToLoadOnCompletion(path, details)
-        self.dress(layers, context)
-        named = {LAYERS[name]: path for name, path in layers.items()}
         return {**named, "MODEL": files["model"], "REPORT": files["report"]}
+
+    def layer_files(self, result: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, str]:
+        return {name: result["outputs"][name] for name in LAYERS}

@@ -293,10 +293,10 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
             request.update(targets)
             result = self._ask(self.adapt(request), feedback)
         tell(result, feedback)
-        self.dress(targets, context)
         outputs: Dict[str, Any] = {self.names[name]: path for name, path in targets.items()}
         outputs.update({figure.name: figure.of(result) for figure in self.figures})
         outputs.update(self.further_outputs(result, parameters, context))
+        self._dress(self.layer_files(result, targets), context, feedback)
         outputs["SUMMARY"] = str(result.get("summary") or "")
         outputs["SECONDS"] = round(time.monotonic() - started, 3)
         return outputs
@@ -306,6 +306,10 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
     ) -> Dict[str, Any]:
         """Outputs beyond the declared ones; subclasses give theirs."""
         return {}
+
+    def layer_files(self, result: Values, targets: Mapping[str, str]) -> Mapping[str, str]:
+        """The files that ``looks`` speaks of, by its names."""
+        return targets
 
     def _ask(self, request: Dict[str, Any], feedback: QgsProcessingFeedback) -> Dict[str, Any]:
         known = {each.name for each in self.task.parameters()}
@@ -337,17 +341,22 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
         text = sink if isinstance(sink, str) else sink.valueAsString(context.expressionContext())[0]
         return "" if text.startswith("TEMPORARY_OUTPUT") or text.startswith("memory:") else text
 
-    def dress(self, targets: Mapping[str, str], context: QgsProcessingContext) -> None:
-        """Write the styles of outputs, and have those that are loaded named, styled and grouped."""
-        dressed = {name: look for name, look in self.looks.items() if name in targets}
+    def _dress(
+        self, files: Mapping[str, str], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> None:
+        """Write the styles of layers, and have those that are loaded named, styled and grouped."""
+        dressed = {name: look for name, look in self.looks.items() if name in files}
         for name, look in dressed.items():
             if look.make is not None:
-                write_style(Path(targets[name]), look.make)
-        loaded = [name for name in dressed if context.willLoadLayerOnCompletion(targets[name])]
+                try:
+                    write_style(Path(files[name]), look.make)
+                except OSError as error:
+                    feedback.pushWarning(f"The style of {files[name]} cannot be written ({error.strerror}).")
+        loaded = [name for name in dressed if context.willLoadLayerOnCompletion(files[name])]
         subject = self.subject()
         run = Run(uuid.uuid4().hex, f"{self.displayName()} – {subject}") if len(loaded) > 1 else None
         for place, name in enumerate(loaded):
-            details = context.layerToLoadOnCompletionDetails(targets[name])
+            details = context.layerToLoadOnCompletionDetails(files[name])
             # A name that somebody chose, in a model for instance, is kept.
             chosen = details.name not in ("", self.declared[name].label if name in self.declared else "")
             title = "" if chosen else f"{dressed[name].title} – {subject}"

@@ -139,6 +139,29 @@ def test_several_scenes_go_over_as_a_list(processing, engine, scene, tmp_path):
     assert engine.request["mask_ratio"] == 0.25
 
 
+@pytest.mark.parametrize(
+    ("given", "endmembers"),
+    [
+        ({}, "auto"),
+        ({"COUNT": 4}, "4"),
+        ({"LIBRARY": "/a/library.sli", "COUNT": 4}, "/a/library.sli"),
+    ],
+)
+def test_unmixing_is_asked_with_a_number_a_file_or_nothing(
+    processing, engine, scene, tmp_path, given, endmembers
+):
+    processing.run("hsi:unmix", {"INPUT": scene, "OUTPUT": str(tmp_path / "a.tif"), **given})
+    assert engine.request["endmembers"] == endmembers
+    assert not {"count", "library", "labels"} & set(engine.request)
+
+
+def test_unmixing_by_polygons_sends_their_file_and_field(processing, engine, scene, tmp_path):
+    parameters = {"INPUT": scene, "OUTPUT": str(tmp_path / "a.tif"), "LABELS": tiny.polygon_layer()}
+    processing.run("hsi:unmix", {**parameters, "FIELD": "class"})
+    assert engine.seen["endmembers"] == ".gpkg"
+    assert engine.request["field"] == "class"
+
+
 def test_what_is_left_out_is_not_sent(processing, engine, scene, tmp_path):
     processing.run("hsi:draw_next", {"INPUT": scene, "OUTPUT": str(tmp_path / "places.gpkg")})
     assert set(engine.request) == {"uncertainty", "output", "count", "window", "seed", "overwrite"}
@@ -226,6 +249,16 @@ def test_styles_are_written_beside_the_outputs(processing, engine, classifying, 
     uncertainty = tmp_path / "uncertainty.tif"
     processing.run("hsi:classify", {**classifying, "UNCERTAINTY": str(uncertainty)})
     assert "singlebandpseudocolor" in uncertainty.with_suffix(".qml").read_text(encoding="utf-8")
+
+
+def test_a_style_that_cannot_be_written_is_a_warning(processing, engine, classifying, tmp_path):
+    (tmp_path / "u.qml").mkdir()
+    log = Log()
+    results = processing.run(
+        "hsi:classify", {**classifying, "UNCERTAINTY": str(tmp_path / "u.tif")}, feedback=log
+    )
+    assert results["UNCERTAINTY"] == str(tmp_path / "u.tif")
+    assert any("The style of" in warning for warning in log.warnings)
 
 
 def test_loaded_layers_are_named_grouped_and_styled(processing, engine, classifying, tmp_path, project):

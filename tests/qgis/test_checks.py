@@ -126,6 +126,15 @@ def test_every_scene_of_a_list_is_looked_at(check, scene, tmp_path):
     assert said.startswith("The layer picture has 1 band")
 
 
+def test_two_rasters_that_are_compared_have_one_size(check, scene, tmp_path):
+    other = QgsRasterLayer(str(tiny.write_scene(tmp_path / "finer.bsq", finer=2)), "finer", "gdal")
+    output = {"OUTPUT": str(tmp_path / "score.tif")}
+    said = check("change", {"INPUT": scene, "AFTER": other, **output})
+    assert said.startswith("tiny has 40 × 40 pixels and finer has 80 × 80.")
+    assert check("change", {"INPUT": scene, "AFTER": scene, **output}) == ""
+    assert "80 × 80" in check("compare", {"INPUT": scene, "REFERENCE": other})
+
+
 def test_polygons_elsewhere(check, training):
     layer = QgsVectorLayer("Polygon?crs=EPSG:4326&field=class:string", "far away", "memory")
     for name in ("a", "b"):

@@ -73,6 +73,17 @@ class TestStyles:
         assert red.minimumValue() == pytest.approx(0.02 * 0.2, abs=0.002)
         assert red.maximumValue() == pytest.approx(0.98 * 0.2, abs=0.002)
 
+    def test_fractions_are_red_green_and_blue_from_0_to_1(self, tmp_path):
+        path = write_raster(tmp_path / "fractions.bsq", 4)
+        styling.write_style(path, styling.fractions)
+        layer = reopened(path)
+        green = layer.renderer().greenContrastEnhancement()
+        assert (green.minimumValue(), green.maximumValue()) == (0.0, 1.0)
+        few = write_raster(tmp_path / "few.bsq", 2)
+        styling.write_style(few, styling.fractions)
+        layer = reopened(few)
+        assert layer.renderer().classificationMax() == 1.0
+
     def test_a_raster_of_two_bands_is_shown_by_its_first(self, tmp_path):
         path = write_raster(tmp_path / "few.bsq", 2)
         styling.write_style(path, styling.first_three)
