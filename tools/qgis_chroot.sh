@@ -19,7 +19,7 @@ shift 2
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${HSI_PYTHON:-$root/.venv/bin/python}
 shared=$(realpath -m "${HSI_SHARED:-$root/../shared}")
-packages='qgis python3-qgis python3-pytest xvfb xauth'
+packages='qgis python3-qgis python3-pytest python3-venv xvfb xauth'
 
 fail() { echo "$1" >&2; exit 1; }
 
@@ -53,7 +53,7 @@ fi
 mount -t proc proc "$chroot/proc"
 mount --bind /dev "$chroot/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$chroot/tmp"
-if ! inside python3 -c 'import qgis.core, pytest' 2>/dev/null; then
+if ! inside python3 -c 'import qgis.core, pytest, ensurepip' 2>/dev/null; then
   # No service of a package is to start here.
   printf '#!/bin/sh\nexit 101\n' >"$chroot/usr/sbin/policy-rc.d" && chmod +x "$chroot/usr/sbin/policy-rc.d"
   inside apt-get update -qq

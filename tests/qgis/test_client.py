@@ -369,7 +369,7 @@ def test_a_job_that_waits_for_its_turn_is_cancelled_alone(client, engine, feedba
     assert silent.run("info", {})["pid"] == results[0]["pid"]
 
 
-def test_an_interrupted_caller_cancels_its_job(client, engine, feedback):
+def test_an_interrupted_caller_cancels_its_job(client, engine, feedback, tmp_path):
     def interrupt():
         if feedback.infos:
             raise KeyboardInterrupt
@@ -378,7 +378,7 @@ def test_an_interrupted_caller_cancels_its_job(client, engine, feedback):
     deaf = engine("deaf")
     feedback.cancel_when = interrupt
     with pytest.raises(KeyboardInterrupt):
-        deaf.run("info", {"output": ""}, feedback)
+        deaf.run("info", {"output": str(tmp_path / "map.tif")}, feedback)
     assert goes(int(feedback.infos[0]))
 
 

@@ -119,7 +119,7 @@ def run_in_background(algorithm, parameters, context, feedback):
     def executed(fine, results):
         outcome.update(fine=fine, results=results)
         if fine:
-            handleAlgorithmResults(algorithm, context, feedback, False, parameters)
+            handleAlgorithmResults(algorithm, context, feedback, parameters=parameters)
         loop.quit()
 
     task.executed.connect(executed)
