@@ -121,6 +121,7 @@ def _similar_patches(guide: Tensor, stage: _Stage, top: int, left: int) -> Tenso
         distances.append(F.avg_pool2d(squares[:, None], side, STEP)[:, 0])
     scores = torch.cat(distances)
     scores = scores.nan_to_num_(nan=math.inf).reshape(len(scores), -1).T
+    scores[:, len(distances) * len(distances) // 2] = -1.0  # the reference patch, first among equals
     similar = min(stage.similar, int(scores.isfinite().sum(1).min()))
     _, chosen = scores.topk(similar, dim=1, largest=False)
     spread = torch.arange(-_RADIUS, _RADIUS + 1, device=guide.device)

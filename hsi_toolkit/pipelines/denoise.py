@@ -25,7 +25,7 @@ from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
 from hsi_toolkit.scene.blocks import values_of
 from hsi_toolkit.tasks.denoise import Denoise
 
-_BLOCK_BYTES = 192 << 20
+_BLOCK_BYTES = 256 << 20
 """A block of the scene; four are held, and what is made of one."""
 
 _BLOCKS_HELD = 6
