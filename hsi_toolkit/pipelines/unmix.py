@@ -157,6 +157,7 @@ def _endmembers(task: Unmix, scene: xr.DataArray, sample: Float64, progress: Pro
         sample,
         parse_count(text),
         cast("Extraction", task.extraction),
+        brightness=None if task.brightness == "auto" else cast("Brightness", task.brightness),
         names=task.names,
         seed=task.seed,
         progress=progress,

@@ -74,8 +74,8 @@ class Unmix(Task):
         "choice",
         "Method",
         "fcls: no fraction negative and a sum of one; nnls: none negative; scls: a sum of one; ucls: "
-        "neither; mesma: several spectra a material, the best combination for each pixel; sparse: few spectra "
-        "of a library; sparse-tv: the same, smooth over neighbouring pixels.",
+        "neither; mesma: several spectra a material, the best combination for each pixel; sparse: few of a "
+        "library's spectra; sparse-tv: the same, smooth over neighbouring pixels.",
         choices=("fcls", "nnls", "scls", "ucls", "mesma", "sparse", "sparse-tv"),
         default="fcls",
     )

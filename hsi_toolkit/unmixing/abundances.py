@@ -31,6 +31,9 @@ MOST_ENDMEMBERS = 60
 #: A multiplier counts as negative below this part of the largest product of the problem (float64).
 _TOLERANCE = 1e-11
 
+#: Singular values below this part of the largest count as none: their squares drown in float64.
+_INDEPENDENT = 1e-7
+
 #: With fewer pixels a support than this, products of gathered matrices beat a loop over the supports.
 _LOOP_FROM = 8
 
@@ -86,7 +89,7 @@ class AbundanceSolver:
                 f"{len(spectra)} endmembers are too many for this method.",
                 f"Give at most {MOST_ENDMEMBERS}, or unmix sparsely.",
             )
-        rank = int(torch.linalg.matrix_rank(self._spectra.cpu()))
+        rank = int(torch.linalg.matrix_rank(self._spectra, rtol=_INDEPENDENT))
         if dependent:
             # Just enough for a factorisation; far below what is measured.
             self._gram.diagonal().add_(1e-12 * float(self._gram.trace()))

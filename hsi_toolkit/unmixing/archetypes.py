@@ -63,9 +63,18 @@ class Archetypes:
 
 
 def find_archetypes(
-    pixels: Float64, count: int, *, seed: int = 0, progress: Progress | None = None
+    pixels: Float64,
+    count: int,
+    *,
+    even: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Archetypes:
     """The ``count`` archetypes of ``pixels`` (n, bands), finite.
+
+    Args:
+        even: whether all pixels are lit alike; then archetypes are convex combinations of the pixels
+            themselves, and a pixel half as bright holds something dark.
 
     Raises:
         SceneError: fewer pixels than endmembers hold any light.
@@ -78,7 +87,9 @@ def find_archetypes(
             f"Only {np.count_nonzero(lit)} sampled pixels hold values, too few for {count} endmembers.",
             "Ask for fewer endmembers or check the scene's nodata value.",
         )
-    problem = _Problem.of(pixels[lit], norms[lit], max(_DIMENSIONS, 2 * count))
+    if even:
+        norms = np.ones_like(norms)
+    problem = _Problem.of(pixels[lit], norms[lit], max(_DIMENSIONS, 2 * count), even=even)
     generator = np.random.default_rng(seed)
     subset = np.sort(generator.permutation(len(problem.pixels))[:_TRIAL_PIXELS])
     trials = _trials(problem.take(subset), count, RESTARTS, generator, progress.part(0.0, 0.4))
@@ -144,13 +155,13 @@ class _Problem:
     discarded: float
 
     @classmethod
-    def of(cls, pixels: Float64, norms: Float64, dimensions: int) -> "_Problem":
+    def of(cls, pixels: Float64, norms: Float64, dimensions: int, *, even: bool = False) -> "_Problem":
         limit = np.percentile(norms, _BRIGHTEST)
-        bounded = pixels * np.minimum(1.0, limit / norms)[:, None]
+        bounded = pixels if even else pixels * np.minimum(1.0, limit / norms)[:, None]
         _, vectors = np.linalg.eigh(bounded.T @ bounded)
         reduced = bounded @ vectors[:, ::-1][:, :dimensions]
         energy = float((reduced**2).sum())
-        length = np.linalg.norm(reduced, axis=1, keepdims=True)
+        length = np.ones((len(reduced), 1)) if even else np.linalg.norm(reduced, axis=1, keepdims=True)
         return cls(
             reduced, reduced / length, length[:, 0], energy, max(0.0, float((bounded**2).sum()) - energy)
         )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from hsi_toolkit.errors import ParameterError, SceneError
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.unmixing.archetypes import count_archetypes, find_archetypes
+from hsi_toolkit.unmixing.brightness import UNEVEN, Brightness, fit_brightness
 from hsi_toolkit.unmixing.extraction import nfindr, vca
 from hsi_toolkit.unmixing.simplex import minimum_volume
 from hsi_toolkit.unmixing.subspace import virtual_dimensionality
@@ -25,6 +26,7 @@ def find_endmembers(
     count: int | None = None,
     extraction: Extraction = "archetypes",
     *,
+    brightness: Brightness | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Float64:
@@ -35,6 +37,8 @@ def find_endmembers(
             than the virtual dimensionality.
         extraction: archetypes serve scenes with light and shade and varying materials; minimum-volume those
             without pure pixels and little else than noise; nfindr and vca are the classical ones.
+        brightness: how light enters archetypes; None asks the scene: those of even light are taken where
+            its pixels add up to one in them.
 
     Raises:
         SceneError: the pixels are too few.
@@ -54,13 +58,23 @@ def find_endmembers(
             f"{count} endmembers cannot be found in {pixels.shape[1]} bands.", "Ask for fewer endmembers."
         )
     if extraction == "archetypes":
-        found = find_archetypes(pixels, count, seed=seed, progress=progress).spectra
+        found = _archetypes(pixels, count, brightness, seed, progress)
     elif extraction == "minimum-volume":
         found = minimum_volume(pixels, count, seed=seed, progress=progress)
     else:
         found = pixels[(nfindr if extraction == "nfindr" else vca)(pixels, count, seed=seed)]
     ordered: Float64 = found[np.argsort(-found.mean(axis=1), kind="stable")]
     return ordered
+
+
+def _archetypes(
+    pixels: Float64, count: int, brightness: Brightness | None, seed: int, progress: Progress
+) -> Float64:
+    if brightness in (None, "even"):
+        found = find_archetypes(pixels, count, even=True, seed=seed, progress=progress.part(0.0, 0.5))
+        if brightness == "even" or fit_brightness(pixels, found.spectra)[1] < UNEVEN:
+            return found.spectra
+    return find_archetypes(pixels, count, seed=seed, progress=progress.part(0.5, 1.0)).spectra
 
 
 def count_endmembers(pixels: Float64, *, seed: int = 0, progress: Progress | None = None) -> int:

@@ -17,8 +17,9 @@ _TOLERANCE = 1e-5
 _DARKEST = 0.02
 """Pixels darker than this part of the median have no usable direction."""
 
-_INFLATION = 1.5
-"""The archetypes lie inside the simplex sought, and shrinking is safer than growing."""
+_WARMING_ROUNDS, _COOLEST = 60, 0.01
+"""The penalty starts at this part of its weight and grows to all of it in so many rounds: first the simplex
+grows until it holds the pixels, then it gives up what only noise reaches."""
 
 _LEAST_VOLUME = 0.05
 """Part of the first volume below which a simplex has given an endmember up to the noise."""
@@ -56,7 +57,6 @@ def minimum_volume(
     axes = axes[: count - 1]
     points = (shapes - centre) @ axes.T
     corners = (start / start.mean(axis=1, keepdims=True) - centre) @ axes.T
-    corners = corners.mean(axis=0) + _INFLATION * (corners - corners.mean(axis=0))
     penalty = noise / float((brightness**2).mean())
     corners = _shrink(points, weights, corners, penalty, progress.part(0.5, 1.0))
     found: Float64 = np.maximum(corners @ axes + centre, 0.0) * start.mean(axis=1, keepdims=True)
@@ -82,17 +82,18 @@ def _shrink(
         spread = corners.T @ centring @ corners
         stiffness, turn_axes = np.linalg.eigh(np.linalg.inv(spread))
         rotated, target = corners @ turn_axes, cross @ turn_axes
+        weight = penalty * _COOLEST ** max(0.0, 1 - turn / _WARMING_ROUNDS)
         damping = 1e-9 * np.trace(gram)
         moved = np.empty_like(rotated)
         for axis in range(dimensions):
-            system = gram + penalty * stiffness[axis] * centring + damping * np.eye(count)
+            system = gram + weight * stiffness[axis] * centring + damping * np.eye(count)
             moved[:, axis] = np.linalg.solve(system, target[:, axis] + damping * rotated[:, axis])
         following = moved @ turn_axes.T
         if not np.isfinite(following).all() or _log_volume(following) < least:
             break
         step = np.abs(following - corners).max() / np.abs(corners).max()
         corners = following
-        if step < _TOLERANCE:
+        if turn > _WARMING_ROUNDS and step < _TOLERANCE:
             break
     return corners
 

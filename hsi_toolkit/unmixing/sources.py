@@ -15,6 +15,7 @@ from hsi_toolkit.spectral.library import LIBRARY_SUFFIXES, SpectralLibrary
 from hsi_toolkit.training.label_vector import open_layer
 from hsi_toolkit.training.labels import read_labels
 from hsi_toolkit.unmixing.blind import Extraction, find_endmembers
+from hsi_toolkit.unmixing.brightness import Brightness
 from hsi_toolkit.unmixing.naming import name_endmembers, plain_names
 
 Float64 = NDArray[np.float64]
@@ -67,12 +68,13 @@ def found_endmembers(
     count: int | None,
     extraction: Extraction,
     *,
+    brightness: Brightness | None,
     names: str | None,
     seed: int,
     progress: Progress,
 ) -> Endmembers:
     """Endmembers of a ``sample`` (n, bands) of the scene's pixels, named from a library if one is given."""
-    spectra = find_endmembers(sample, count, extraction, seed=seed, progress=progress)
+    spectra = find_endmembers(sample, count, extraction, brightness=brightness, seed=seed, progress=progress)
     given = (
         plain_names(len(spectra))
         if names is None

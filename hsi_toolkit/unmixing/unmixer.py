@@ -86,14 +86,20 @@ class Unmixer:
         )
 
     def fit_uncertainty(self, pixels: torch.Tensor) -> None:
-        """Learn from a sample (n, bands) how residuals go together from band to band.
+        """Learn from a sample (n, bands) how errors go together from band to band.
 
         Neighbouring bands err alike. Taken as independent, a few hundred of them would make every fraction
-        look exact.
+        look exact. Residuals show nothing of the errors that look like endmembers, so their correlation is
+        taken as a function of the distance between bands alone (the biased estimate, which is a covariance).
         """
         residual = self(pixels).residual
-        covariance = residual.T @ residual
-        self._covariance = self._solver.unit_covariance(covariance / covariance.trace().clamp(min=1e-300))
+        spread = residual.square().mean(dim=0).sqrt().clamp(min=1e-300)
+        correlation = (residual / spread).T @ (residual / spread) / len(residual)
+        bands = len(spread)
+        lags = torch.stack([correlation.diagonal(lag).sum() for lag in range(bands)]) / bands
+        index = torch.arange(bands, device=lags.device)
+        covariance = lags[(index[:, None] - index).abs()] * spread[:, None] * spread
+        self._covariance = self._solver.unit_covariance(covariance / covariance.trace())
 
     def __call__(self, pixels: torch.Tensor) -> Unmixed:
         values = pixels.to(torch.float64)
