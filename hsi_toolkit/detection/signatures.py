@@ -1,4 +1,4 @@
-"""Target spectra from points and polygons drawn on the scene."""
+"""Target spectra from points and polygons drawn on the scene, or from a spectral library."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from sklearn.cluster import KMeans
 
-from hsi_toolkit.errors import LabelError
+from hsi_toolkit.errors import LabelError, ParameterError
 from hsi_toolkit.scene import read_pixels
+from hsi_toolkit.spectral.library import LIBRARY_SUFFIXES, SpectralLibrary
 from hsi_toolkit.training.grid import Grid
 from hsi_toolkit.training.label_vector import open_layer, read_outlines
 from hsi_toolkit.training.labels import read_labels
@@ -22,12 +23,56 @@ MOST_SIGNATURES = 20
 
 
 @dataclass(frozen=True)
-class DrawnTargets:
-    """Mean spectra (objects, bands) float64 of drawn objects, and the pixels they were taken from."""
+class TargetSpectra:
+    """Spectra (n, bands) float64 of a target, what they were taken from, and what to know about them."""
 
     signatures: NDArray[np.float64]
-    objects: int
-    pixels: int
+    source: str
+    warnings: tuple[str, ...] = ()
+
+
+def read_signatures(
+    path: str | Path,
+    scene: xr.DataArray,
+    *,
+    field: str | None = None,
+    value: str | None = None,
+    layer: str | None = None,
+) -> TargetSpectra:
+    """Target spectra from a spectral library (by its suffix) or from drawn features.
+
+    Raises:
+        HsiError: see ``library_signatures`` and ``drawn_signatures``.
+    """
+    if Path(path).suffix.lower() in LIBRARY_SUFFIXES:
+        return library_signatures(path, scene, value)
+    if value is not None and field is None:
+        raise ParameterError(f"The value {value!r} is given without a field.", "Name the field it stands in.")
+    return drawn_signatures(path, scene, field=field, value=value, layer=layer)
+
+
+def library_signatures(path: str | Path, scene: xr.DataArray, value: str | None = None) -> TargetSpectra:
+    """The spectra of a library on the scene's bands: all, or those of a name or class.
+
+    Raises:
+        SceneError: the library cannot be read or does not cover the scene's bands.
+        ParameterError: it has no spectrum of that name or class.
+    """
+    library = SpectralLibrary.read(path).resampled_to(scene)
+    each = zip(library.names, library.classes, strict=True)
+    chosen = np.array([value is None or value in (name, kind) for name, kind in each])
+    if not chosen.any():
+        known = ", ".join(map(repr, library.names[:10])) + (", …" if len(library) > 10 else "")
+        raise ParameterError(f"{Path(path).name} has no spectrum {value!r}.", f"It has {known}.")
+    spectra = library.spectra[chosen]
+    warnings = []
+    if scene.attrs.get("quantity") != "reflectance":
+        warnings.append(
+            "The scene does not say that it holds reflectance; a library's spectra only fit a scene of the "
+            "same quantity and scale."
+        )
+    source = f"{len(spectra):,} of {len(library):,} spectra of {Path(path).name}"
+    return TargetSpectra(condensed(spectra), source, tuple(warnings))
 
 
 def drawn_signatures(
@@ -37,7 +82,7 @@ def drawn_signatures(
     field: str | None = None,
     value: str | None = None,
     layer: str | None = None,
-) -> DrawnTargets:
+) -> TargetSpectra:
     """The mean spectrum of each polygon and the spectrum under each point.
 
     Args:
@@ -65,7 +110,8 @@ def drawn_signatures(
     sums = np.zeros((len(counts), spectra.shape[1]))
     np.add.at(sums, numbers, spectra[known])
     means = sums / counts[:, None]
-    return DrawnTargets(condensed(means), len(means), int(known.sum()))
+    source = f"{len(means):,} objects, {int(known.sum()):,} pixels"
+    return TargetSpectra(condensed(means), source)
 
 
 def condensed(spectra: NDArray[np.float64], most: int = MOST_SIGNATURES) -> NDArray[np.float64]:

@@ -5,10 +5,9 @@ from typing import cast
 
 from hsi_toolkit.detection.maps import DetectionMap, summary_of, write_scores
 from hsi_toolkit.detection.scan import Scan
-from hsi_toolkit.detection.signatures import drawn_signatures
+from hsi_toolkit.detection.signatures import read_signatures
 from hsi_toolkit.detection.targets import Method, TargetDetector
 from hsi_toolkit.detection.thresholds import false_alarm_threshold
-from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import open_scene
@@ -20,13 +19,9 @@ def run(task: Target, progress: Progress) -> Mapping[str, object]:
     outputs = {"scores": task.output} | ({"detections": task.detections} if task.detections else {})
     for path in outputs.values():
         check_output(path, overwrite=task.overwrite)
-    if task.value is not None and task.field is None:
-        raise ParameterError(
-            f"The value {task.value!r} is given without a field.", "Name the field it stands in."
-        )
     scene = open_scene(task.scene, task.variable).hsi.good_bands
-    drawn = drawn_signatures(task.target, scene, field=task.field, value=task.value, layer=task.layer)
-    detector = TargetDetector(drawn.signatures, cast("Method", task.method))
+    target = read_signatures(task.target, scene, field=task.field, value=task.value, layer=task.layer)
+    detector = TargetDetector(target.signatures, cast("Method", task.method))
     memory = task.memory_limit * 2**20 if task.memory_limit else None
     scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory)
     rate = task.false_alarm_rate
@@ -44,12 +39,11 @@ def run(task: Target, progress: Progress) -> Mapping[str, object]:
         progress=progress,
     )
     result = summary_of(found, rate, "targets")
-    examples = {"Examples": f"{drawn.objects:,} objects, {drawn.pixels:,} pixels"}
     facts = cast("dict[str, str]", result.get("facts", {}))
     return {
         **result,
-        "facts": examples | facts,
-        "examples": drawn.objects,
-        "example_pixels": drawn.pixels,
+        "facts": {"Examples": target.source} | facts,
+        "warnings": list(target.warnings),
+        "signatures": len(target.signatures),
         "outputs": outputs,
     }

@@ -15,9 +15,9 @@ class Target(Task):
     title: ClassVar[str] = "Detect a target"
     summary: ClassVar[str] = "Where a material occurs that one spectrum, point or polygon shows."
     description: ClassVar[str] = (
-        "Looks for the spectrum under points or in polygons, also where it fills only part of a pixel. Each "
-        "drawn object gives a spectrum; the most similar one counts. The default compares spectra in "
-        "spreads of the background, with a reserve for targets that are not quite like the example. The map "
+        "Looks for the spectrum under points, in polygons or from a library, also where it fills only part "
+        "of a pixel. Each drawn object gives a spectrum; the most similar one counts. The default compares "
+        "spectra in spreads of the background, with a reserve for targets not quite like the example. The map "
         "cuts the scores where the wanted share of the background would be flagged by mistake."
     )
     group: ClassVar[str] = "Analysis"
@@ -34,14 +34,15 @@ class Target(Task):
     examples: ClassVar[Tuple[str, ...]] = (
         "hsi target scene.hdr --target polygons.gpkg -o scores.tif --detections targets.tif",
         "hsi target scene.hdr --target polygons.gpkg --field material --value asbestos -o scores.tif",
+        "hsi target scene.hdr --target library.sli --value asbestos -o scores.tif",
     )
 
     scene: str = common.scene()
     target: str = parameter(
         "vector",
         "Target",
-        "Points or polygons on the target; each is an example.",
-        suffixes=common.VECTOR_SUFFIXES,
+        "Points or polygons on the target, each an example; or a spectral library (.sli, .csv).",
+        suffixes=(*common.VECTOR_SUFFIXES, ".sli", ".csv"),
         geometries=("polygon", "point"),
         option="-t",
     )
@@ -77,7 +78,10 @@ class Target(Task):
         default=None,
     )
     value: Optional[str] = parameter(
-        "text", "Value", "The field's value of the targets; by default any.", default=None
+        "text",
+        "Value",
+        "The field's value of the targets, or a spectrum's name or class in a library; by default any.",
+        default=None,
     )
     layer: Optional[str] = common.layer()
     variable: Optional[str] = common.variable()

@@ -9,6 +9,7 @@ from shapely.geometry import Point, box
 from hsi_toolkit.errors import HsiError, LabelError, ParameterError
 from hsi_toolkit.pipelines import run
 from hsi_toolkit.scene import RasterWriter, open_scene, read_class_map
+from hsi_toolkit.spectral.library import SpectralLibrary
 from hsi_toolkit.tasks.target import Target
 
 from ..detection.conftest import ODD
@@ -52,7 +53,7 @@ def test_one_point_finds_the_other_targets(tmp_path, path, odd_scene):
     assert [entry.name for entry in legend] == ["background", "target"]
     assert (labels[odd_scene.odd] == 2).all()
     assert result["detected_pixels"] == (labels == 2).sum() < 20
-    assert result["example_pixels"] == 1
+    assert result["facts"]["Examples"] == "1 objects, 1 pixels"
 
 
 def test_a_polygon_smaller_than_a_pixel_stands_for_the_pixel_it_lies_in(tmp_path, path, odd_scene):
@@ -60,7 +61,7 @@ def test_a_polygon_smaller_than_a_pixel_stands_for_the_pixel_it_lies_in(tmp_path
     small = box(x + 1, y + 1, x + 3, y + 3)
     result = run(task(tmp_path, path, layer(tmp_path / "p.gpkg", [small])))
     scores = open_scene(tmp_path / "s.tif")[0].to_numpy()
-    assert result["example_pixels"] == 1
+    assert result["facts"]["Examples"] == "1 objects, 1 pixels"
     assert scores[odd_scene.odd].min() > scores[~odd_scene.odd].max()
 
 
@@ -68,7 +69,7 @@ def test_a_field_and_value_choose_the_targets(tmp_path, path, odd_scene):
     geometries = [Point(middle(*ODD[0])), Point(middle(20, 3)), Point(middle(25, 8))]
     drawn = layer(tmp_path / "p.gpkg", geometries, kind=["target", "other", "other"])
     result = run(task(tmp_path, path, drawn, field="kind", value="target"))
-    assert result["examples"] == 1
+    assert result["signatures"] == 1
     with pytest.raises(LabelError, match=r"'tank' in the field 'kind'.*'other', 'target'"):
         run(task(tmp_path, path, drawn, field="kind", value="tank", overwrite=True))
 
@@ -91,5 +92,22 @@ def test_a_polygon_gives_the_mean_of_its_pixels(tmp_path, path, odd_scene):
     expected = odd_scene.cube[:, 29:32, 19:22].reshape(12, -1).mean(axis=1)
     pixel = odd_scene.cube[:, 5, 6]
     cosine = expected @ pixel / np.linalg.norm(expected) / np.linalg.norm(pixel)
-    assert result["example_pixels"] == 9
+    assert result["facts"]["Examples"] == "1 objects, 9 pixels"
     assert open_scene(tmp_path / "s.tif")[0, 5, 6].item() == pytest.approx(cosine, abs=1e-5)
+
+
+def test_a_library_gives_the_signature_by_name_or_class(tmp_path, path, odd_scene):
+    library = SpectralLibrary(np.stack([odd_scene.cube[:, 2, 2], odd_scene.signature]), ("soil 1", "car 1"))
+    library.write(tmp_path / "library.csv")
+    for name in ("car 1", "car"):
+        result = run(task(tmp_path, path, str(tmp_path / "library.csv"), value=name, overwrite=True))
+        scores = open_scene(tmp_path / "s.tif")[0].to_numpy()
+        assert scores[odd_scene.odd].min() > scores[~odd_scene.odd].max()
+        assert result["facts"]["Examples"] == "1 of 2 spectra of library.csv"
+        assert "reflectance" in result["warnings"][0]
+
+
+def test_a_library_without_the_name_lists_what_it_has(tmp_path, path, odd_scene):
+    SpectralLibrary(odd_scene.signature[None], ("car",)).write(tmp_path / "library.csv")
+    with pytest.raises(ParameterError, match=r"library\.csv has no spectrum 'boat'\. It has 'car'"):
+        run(task(tmp_path, path, str(tmp_path / "library.csv"), value="boat"))
