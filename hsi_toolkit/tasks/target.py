@@ -17,8 +17,8 @@ class Target(Task):
     description: ClassVar[str] = (
         "Looks for the spectrum under points, in polygons or from a library, also where it fills only part "
         "of a pixel. Each drawn object gives a spectrum; the most similar one counts. The default compares "
-        "spectra in spreads of the background, with a reserve for targets not quite like the example. The map "
-        "cuts the scores where the wanted share of the background would be flagged by mistake."
+        "spectra in spreads of the background, with a reserve for targets not quite like the example. The "
+        "map cuts the scores where the wanted share of the background would be flagged by mistake."
     )
     group: ClassVar[str] = "Analysis"
     tags: ClassVar[Tuple[str, ...]] = ("target", "matched filter", "ACE", "CEM", "SAM", "OSP", "detection")
