@@ -93,7 +93,7 @@ def overlap(
 def classes(source: QgsProcessingFeatureSource, field: str, least: int) -> str:
     """Whether the field is there and holds that many different classes."""
     fields = source.fields()
-    index = fields.lookupField(field)
+    index = fields.indexOf(field)
     if index < 0:
         names = ", ".join(fields.names()) or "no fields at all"
         return f"The layer {source.sourceName()} has no field {field}. It has {names}."

@@ -141,7 +141,7 @@ class VectorInput:
         fields = self._source.fields()
         if not self._field:
             return list(range(fields.count())) if self._every_field else []
-        index = fields.lookupField(self._field)
+        index = fields.indexOf(self._field)
         if index < 0:
             raise QgsProcessingException(
                 f"The layer {self.name} has no field {self._field}. It has {', '.join(fields.names())}."

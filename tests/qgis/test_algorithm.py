@@ -325,3 +325,17 @@ def test_a_models_layer_is_called_what_the_model_calls_it(processing, engine, cl
     (destination,) = (each.name() for each in model.destinationParameterDefinitions())
     processing.runAndLoadResults(model, {destination: "TEMPORARY_OUTPUT"})
     assert [child.name() for child in project.layerTreeRoot().children()] == ["Land cover"]
+
+
+def test_the_dialog_opens_with_the_layers_and_the_class_field(processing, provider, project, scene):
+    from processing.gui.AlgorithmDialog import AlgorithmDialog
+
+    project.addMapLayers([scene, tiny.polygon_layer()])
+    for algorithm in provider.algorithms():
+        dialog = AlgorithmDialog(algorithm.create())
+        if algorithm.name() == "map":
+            chosen = dialog.createProcessingParameters()
+            assert chosen["INPUT"] == scene.id()
+            assert chosen["FIELD"] == "class"
+            assert chosen["OUTPUT"] == "TEMPORARY_OUTPUT"
+        dialog.close()

@@ -222,6 +222,7 @@ def test_a_field_without_classes(check, training):
 def test_a_field_that_is_not_there(check, training):
     said = check("train", {**training, "FIELD": "species"})
     assert said == "The layer training polygons has no field species. It has note, class."
+    assert "no field CLASS" in check("train", {**training, "FIELD": "CLASS"})
 
 
 def test_a_model_file_that_is_not_there(check, classifying):
