@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 Cube = NDArray[np.float32]
+Outcome = tuple[Cube, float, float]  # with seconds of the clock and of the processor
 CASES = ("sigma 10 %", "sigma 20 %", "sigma 40 %", "iid 0.1", "by band", "stripes", "dead lines")
 METHODS = ("FastHyDe", "whitened BM3D")
-AHEAD_DB = {"jasper": 1.0, "cave": 2.0}
+AHEAD_DB = {"jasper": 1.0, "cave": 2.0}  # of FastHyDe
 TIME_SHARE = 0.2
 
 
@@ -147,14 +148,14 @@ def by_peers(
         }
 
 
-def timed(function: Callable[[Cube], Cube], cube: Cube) -> tuple[Cube, float, float]:
+def timed(function: Callable[[Cube], Cube], cube: Cube) -> Outcome:
     """Result, seconds of the clock and of the processor."""
     clock, cpu = time.perf_counter(), time.process_time()
     result = function(cube)
     return result, time.perf_counter() - clock, time.process_time() - cpu
 
 
-def judged(scene: str, case: str, method: str, clean: Cube, outcome: tuple[Cube, float, float]) -> Result:
+def judged(scene: str, case: str, method: str, clean: Cube, outcome: Outcome) -> Result:
     """Means over the bands, with a peak of 1."""
     from hsi_toolkit.quality.metrics import CubeComparison
 
@@ -192,7 +193,7 @@ def main() -> None:
 
 
 def report(scene: str, results: list[Result]) -> None:
-    """A line for each result and the means against each peer."""
+    """A line for each result, and the means against each peer."""
     print(
         f"\n{scene}\n| case | method | PSNR dB | SSIM | angle deg | s | cpu s |\n|---|---|---|---|---|---|---|"
     )
@@ -210,7 +211,12 @@ def report(scene: str, results: list[Result]) -> None:
         ahead = np.mean([result.psnr for result in own]) - np.mean([result.psnr for result in other])
         share = sum(each.cpu_seconds for each in own) / sum(each.cpu_seconds for each in other)
         clock = sum(each.seconds for each in own) / sum(each.seconds for each in other)
-        print(f"{method}: {ahead:+.2f} dB on the mean; {share:.3f} of its cpu time, {clock:.3f} of its time")
+        print(f"{method}: {ahead:+.2f} dB; {share:.3f} of its cpu time, {clock:.3f} of its time")
+        if method == "FastHyDe":
+            reached = ahead >= AHEAD_DB[scene] and share <= TIME_SHARE
+            print(
+                f"goal (+{AHEAD_DB[scene]:g} dB, {TIME_SHARE:g} of the time): {'' if reached else 'not '}reached"
+            )
     sys.stdout.flush()
 
 
