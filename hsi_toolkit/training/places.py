@@ -183,22 +183,20 @@ class PlaceFinder:
         self, mean: NDArray[np.float64], classes: NDArray[np.int64], fit: NDArray[np.bool_], y0: int
     ) -> None:
         """Take in the block's candidates, the most uncertain place of each cell of a window's size."""
-        rows, cols = np.nonzero(fit)
+        rows, cols = _best_of_cells(np.where(fit, mean, 0.0), self._rule.window, self._rule.seed, y0)
         if not len(rows):
             return
-        best = mean[rows, cols]
-        random = _random((rows + y0) * self._shape[1] + cols, self._rule.seed)
-        window, side = self._rule.window, max(self._rule.window, -(-max(self._shape) // _PARTS))
-        first = _first_of_each(self._squares(rows + y0, cols, window), 1, -best, random)
+        best, numbers = mean[rows, cols], (rows + y0) * self._shape[1] + cols
         found = self._found.joined(
             _Candidates(
-                rows[first] + y0,
-                cols[first],
-                classes[rows[first], cols[first]],
-                best[first],
-                -np.log(random[first]) / best[first] ** _POWER,
+                rows + y0,
+                cols,
+                classes[rows, cols],
+                best,
+                -np.log(_random(numbers, self._rule.seed)) / best**_POWER,
             )
         )
+        side = max(self._rule.window, -(-max(self._shape) // _PARTS))
         groups = self._squares(found.rows, found.cols, side) * _CLASSES + found.classes + 1
         self._found = found.take(_first_of_each(groups, _KEPT, found.keys))
 
@@ -263,12 +261,28 @@ class _Labelled:
         return np.asarray(grown[margin : margin + rows, margin : margin + self._columns], bool)
 
 
-def _first_of_each(group: NDArray[np.int64], most: int, *order: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Which are the first ``most`` of each group by ``order``, the first of which counts most."""
-    sorted_index = np.lexsort((*reversed(order), group))
-    starts = np.flatnonzero(np.diff(group[sorted_index], prepend=-1))
+def _best_of_cells(
+    mean: NDArray[np.float64], side: int, seed: int, y0: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of the largest value above 0 of each square of ``side`` pixels; by lot among equals."""
+    height, width = mean.shape
+    rows, cols = -(-height // side), -(-width // side)
+    cells = np.zeros((rows * side, cols * side))
+    numbers = (np.arange(height)[:, None] + y0) * width + np.arange(width)
+    lot = _random(numbers, seed + 1) * 10.0 ** -(_DIGITS + 1)
+    cells[:height, :width] = np.where(mean > 0, mean + lot, 0.0)
+    cells = cells.reshape(rows, side, cols, side).swapaxes(1, 2).reshape(rows, cols, side * side)
+    place, some = cells.argmax(axis=2), cells.max(axis=2) > 0
+    row, col = np.nonzero(some)
+    return row * side + place[some] // side, col * side + place[some] % side
+
+
+def _first_of_each(group: NDArray[np.int64], most: int, keys: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which have the ``most`` lowest keys of each group."""
+    order = np.lexsort((keys, group))
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     place = np.arange(len(group)) - np.repeat(starts, np.diff(starts, append=len(group)))
-    return sorted_index[place < most]
+    return order[place < most]
 
 
 def _random(numbers: NDArray[np.int64], seed: int) -> NDArray[np.float64]:

@@ -101,7 +101,7 @@ def test_the_more_uncertain_ground_gets_more_places() -> None:
     right = [
         (find(uncertainty, PlaceRule(count=10, window=5, seed=seed)).cols >= 100).mean() for seed in range(10)
     ]
-    assert 0.75 < np.mean(right) < 1.0
+    assert 0.65 < np.mean(right) < 1.0
 
 
 def test_classes_get_places_by_the_uncertainty_that_lies_in_them() -> None:
