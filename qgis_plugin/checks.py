@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 from pathlib import Path
-from statistics import median
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from qgis.core import (
@@ -193,8 +192,8 @@ def _missing_range(wanted: Sequence[float], centres: Sequence[float], name: str)
     """Which of the wanted wavelengths lie beyond the scene's, half a band of it allowed; in nanometres."""
     if not centres:
         return f"All bands of {name} are marked bad. Correct its list of bad bands."
-    steps = [centres[at + 1] - centres[at] for at in range(len(centres) - 1)]
-    margin = median(steps) / 2 if steps else 0.5
+    steps = sorted(centres[at + 1] - centres[at] for at in range(len(centres) - 1))
+    margin = steps[len(steps) // 2] / 2 if steps else 0.5
     low, high, first, last = min(wanted), max(wanted), centres[0], centres[-1]
     missing = []
     if low < first - margin:
