@@ -36,11 +36,13 @@ RATE = 1e-3
 MOST_OBJECTS = 5
 DETECTORS: dict[str, AnomalyDetector] = {
     "rx": GlobalRX(),
+    "rx, robust": GlobalRX(robust=True),
     "subspace-rx": SubspaceRX(),
     "local-rx": LocalRX(),
     "auto": QuasiLocalRX(),
 }
 METHODS: tuple[Method, ...] = ("mf", "ace", "cem", "sam", "osp", "auto")
+ROBUST: tuple[Method, ...] = ("mf", "ace", "auto")
 SIZES = ((610, 340, 103), (512, 217, 204))
 AUC_GOAL, PRECISION_GOAL, LOSS_GOAL = 0.97, 0.42, 0.01
 
@@ -87,21 +89,24 @@ def anomalies() -> dict[str, dict[str, dict[str, float]]]:
 
 def targets() -> dict[str, dict[str, dict[str, float]]]:
     """Measures by method and scene, the mean over the objects that the signature is taken from."""
-    results: dict[str, dict[str, dict[str, float]]] = {method: {} for method in METHODS}
+    detectors = [(method, method, False) for method in METHODS]
+    detectors += [(f"{method}, robust", method, True) for method in ROBUST]
+    results: dict[str, dict[str, dict[str, float]]] = {label: {} for label, _, _ in detectors}
     for name, scene, truth in scenes():
         patches, count = ndimage.label(truth, np.ones((3, 3)))
         if count < 2:
             continue
         sizes = np.bincount(patches.ravel())[1:]
         largest = np.argsort(-sizes, kind="stable")[:MOST_OBJECTS] + 1
-        for method in METHODS:
+        for label, method, robust in detectors:
             runs = []
             for number in largest:
                 source = patches == number
-                detector = TargetDetector(scene.values[:, source].mean(axis=1, dtype=np.float64), method)
+                signature = scene.values[:, source].mean(axis=1, dtype=np.float64)
+                detector = TargetDetector(signature, method, robust)
                 scores = np.concatenate([rows.data[0] for rows in detector.scores(Scan(scene))])
                 runs.append(measures(scores[~source], truth[~source], detector.tail))
-            results[method][name] = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
+            results[label][name] = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
     return results
 
 

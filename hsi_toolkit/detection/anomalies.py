@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hsi_toolkit.detection.background import Background, background_of, mahalanobis
 from hsi_toolkit.detection.neighbourhood import Rows, ring_mean, smoothed, with_neighbours
-from hsi_toolkit.detection.scan import Scan, spectra_of
+from hsi_toolkit.detection.scan import ROBUST_PASSES, Scan, background_statistics, spectra_of
 from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.spectral.covariance import StreamingCovariance
 
@@ -42,13 +42,18 @@ class AnomalyDetector(Protocol):
 
 @dataclass(frozen=True)
 class GlobalRX:
-    """Squared Mahalanobis distance from the scene's mean (Reed and Yu 1990)."""
+    """Squared Mahalanobis distance from the mean (Reed and Yu 1990), in ``robust`` statistics or not."""
 
-    passes: int = 2
+    robust: bool = False
+
+    @property
+    def passes(self) -> int:
+        """See ``AnomalyDetector``."""
+        return 2 + ROBUST_PASSES * self.robust
 
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """See ``AnomalyDetector``."""
-        background = background_of(scan.pixels("Measuring the background"), scan.n_bands)
+        background = Background.of(background_statistics(scan, robust=self.robust))
         for block in scan.blocks("Scoring"):
             core = block.core
             yield Rows(mahalanobis(spectra_of(core), background).reshape(1, *core.shape[1:]), block.y0)
@@ -62,7 +67,12 @@ class SubspaceRX:
     """
 
     dropped: int = 3
-    passes: int = 2
+    robust: bool = False
+
+    @property
+    def passes(self) -> int:
+        """See ``AnomalyDetector``."""
+        return 2 + ROBUST_PASSES * self.robust
 
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """See ``AnomalyDetector``."""
@@ -70,7 +80,7 @@ class SubspaceRX:
             raise ParameterError(
                 f"{self.dropped} components cannot be left out of {scan.n_bands} bands.", "Leave out fewer."
             )
-        background = background_of(scan.pixels("Measuring the background"), scan.n_bands)
+        background = Background.of(background_statistics(scan, robust=self.robust))
         variances, vectors = np.linalg.eigh(background.covariance)
         kept = slice(0, len(variances) - self.dropped)
         whitener = vectors[:, kept] / np.sqrt(np.maximum(variances[kept], 1e-300))

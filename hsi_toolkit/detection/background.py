@@ -107,25 +107,20 @@ def _centred(X: Pixels, shift: NDArray[np.floating]) -> NDArray[np.floating]:
     return buffer
 
 
-def background_of(blocks: Iterable[Pixels], n_bands: int, *, shrinkage: float = 0.0) -> Background:
-    """The background of all pixels of blocks (n, bands), in one pass."""
+def statistics_of(blocks: Iterable[Pixels], n_bands: int) -> StreamingCovariance:
+    """Mean and covariance of all pixels of blocks (n, bands), in one pass."""
     statistics = StreamingCovariance(n_bands)
     for X in blocks:
         statistics.update(X)
-    return Background.of(statistics, shrinkage=shrinkage)
+    return statistics
 
 
-def trimmed_background(
-    blocks: Iterable[Pixels], background: Background, limit: float, *, shrinkage: float = 0.0
-) -> Background:
-    """The background without the pixels whose squared distance from ``background`` exceeds ``limit``.
-
-    One step of the re-weighting of robust covariances (BACON, Billor, Hadi and Velleman 2000): targets and
-    anomalies no longer widen the spread they are measured by.
-    """
-    return background_of(_kept(blocks, background, limit), len(background.mean), shrinkage=shrinkage)
+def background_of(blocks: Iterable[Pixels], n_bands: int, *, shrinkage: float = 0.0) -> Background:
+    """The background of all pixels of blocks (n, bands), in one pass."""
+    return Background.of(statistics_of(blocks, n_bands), shrinkage=shrinkage)
 
 
-def _kept(blocks: Iterable[Pixels], background: Background, limit: float) -> Iterator[Pixels]:
+def trimmed(blocks: Iterable[Pixels], background: Background, limit: float) -> Iterator[Pixels]:
+    """The pixels of blocks whose squared distance from ``background`` is at most ``limit``."""
     for X in blocks:
         yield X[mahalanobis(X, background) <= limit]

@@ -6,8 +6,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_toolkit.detection.background import Background, mahalanobis, statistics_of, trimmed
+from hsi_toolkit.detection.thresholds import ScoreDistribution
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import Block, iter_blocks
+from hsi_toolkit.spectral.covariance import StreamingCovariance
 
 CANCEL_BYTES = 48 << 20
 """Bytes of a block at most, so that a cancel acts within a second."""
@@ -59,3 +62,28 @@ class Scan:
 def spectra_of(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     """The spectra (rows * cols, bands) of a cube (bands, rows, cols), as a view where possible."""
     return cube.reshape(len(cube), -1).T
+
+
+TRIMMED = 0.02
+"""Share of the pixels, the most unusual ones, that robust statistics leave out."""
+
+ROBUST_PASSES = 2
+"""Further passes over the scene that robust statistics take."""
+
+
+def background_statistics(scan: Scan, *, robust: bool = False) -> StreamingCovariance:
+    """Mean and covariance of the scene's pixels.
+
+    Robust ones leave out the ``TRIMMED`` share that lies furthest from all (a step of BACON, Billor, Hadi and
+    Velleman 2000): targets and anomalies no longer widen the spread they are measured by.
+    """
+    message = "Measuring the background"
+    statistics = statistics_of(scan.pixels(message), scan.n_bands)
+    if not robust:
+        return statistics
+    background = Background.of(statistics)
+    distances = ScoreDistribution()
+    for X in scan.pixels("Finding unusual pixels"):
+        distances.update(mahalanobis(X, background))
+    limit = float(distances.exceeded_by(np.array([TRIMMED]))[0])
+    return statistics_of(trimmed(scan.pixels(message), background, limit), scan.n_bands)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hsi_toolkit.detection.anomalies import BLUR_REACH, BLUR_SIGMA
 from hsi_toolkit.detection.background import Background, Pixels, runs_of
 from hsi_toolkit.detection.neighbourhood import Rows, smoothed, with_neighbours
-from hsi_toolkit.detection.scan import Scan, spectra_of
+from hsi_toolkit.detection.scan import ROBUST_PASSES, Scan, background_statistics, spectra_of
 from hsi_toolkit.detection.thresholds import COSINE, NORMAL, Tail
 from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.spectral.covariance import StreamingCovariance
@@ -41,12 +41,18 @@ class TargetDetector:
     1 at the signature (Harsanyi 1993); "sam" cosine of the spectral angle (Kruse et al. 1993); "osp"
     orthogonal subspace projection, 1 at the signature (Harsanyi and Chang 1994); "auto" Kelly's statistic
     between the first two (Kelly 1986) over a loaded covariance, smoothed by about a sensor's point spread.
-    Of several signatures the most alike counts.
+    Of several signatures the most alike counts. ``robust`` leaves the most unusual pixels out of the
+    background.
     """
 
     signatures: Matrix
     method: Method = "auto"
-    passes: int = 2
+    robust: bool = False
+
+    @property
+    def passes(self) -> int:
+        """How often the scene is read."""
+        return 2 + ROBUST_PASSES * self.robust
 
     @property
     def tail(self) -> Tail:
@@ -55,9 +61,7 @@ class TargetDetector:
 
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """The scores (1, rows, columns), block by block from top to bottom, NaN without data."""
-        statistics = StreamingCovariance(scan.n_bands)
-        for X in scan.pixels("Measuring the background"):
-            statistics.update(X)
+        statistics = background_statistics(scan, robust=self.robust)
         scorer = scorer_of(self.signatures, statistics, self.method)
         scores = (
             Rows(scorer(spectra_of(block.core)).reshape(1, *block.core.shape[1:]), block.y0)

@@ -51,9 +51,9 @@ def detector_of(task: Anomalies) -> AnomalyDetector:
         )
     detectors: dict[str, AnomalyDetector] = {
         "auto": QuasiLocalRX(task.guard, task.window),
-        "rx": GlobalRX(),
+        "rx": GlobalRX(task.robust),
         "local-rx": LocalRX(task.guard, task.window),
-        "subspace-rx": SubspaceRX(),
+        "subspace-rx": SubspaceRX(robust=task.robust),
     }
     return detectors[task.method]
 

@@ -21,7 +21,7 @@ def run(task: Target, progress: Progress) -> Mapping[str, object]:
         check_output(path, overwrite=task.overwrite)
     scene = open_scene(task.scene, task.variable).hsi.good_bands
     target = read_signatures(task.target, scene, field=task.field, value=task.value, layer=task.layer)
-    detector = TargetDetector(target.signatures, cast("Method", task.method))
+    detector = TargetDetector(target.signatures, cast("Method", task.method), task.robust)
     memory = task.memory_limit * 2**20 if task.memory_limit else None
     scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory)
     rate = task.false_alarm_rate

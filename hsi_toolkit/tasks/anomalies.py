@@ -81,6 +81,9 @@ class Anomalies(Task):
         unit="pixels",
         advanced=True,
     )
+    robust: bool = common.robust(
+        "For rx and subspace-rx: leave the most unusual 2 % out of the statistics, in two more passes."
+    )
     variable: Optional[str] = common.variable()
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

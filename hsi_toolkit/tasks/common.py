@@ -133,3 +133,7 @@ def false_alarm_rate() -> Any:
         minimum=1e-7,
         maximum=0.5,
     )
+
+
+def robust(help: str) -> Any:
+    return parameter("flag", "Robust background", help, default=False, advanced=True)

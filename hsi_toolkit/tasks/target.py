@@ -84,6 +84,9 @@ class Target(Task):
         default=None,
     )
     layer: Optional[str] = common.layer()
+    robust: bool = common.robust(
+        "Leave the most unusual 2 % out of the background statistics; reads the scene twice more."
+    )
     variable: Optional[str] = common.variable()
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

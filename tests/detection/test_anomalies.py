@@ -13,8 +13,8 @@ from .conftest import as_scene
 
 DETECTORS = pytest.mark.parametrize(
     "detector",
-    [GlobalRX(), SubspaceRX(2), QuasiLocalRX(components=8), LocalRX(components=12)],
-    ids=lambda each: type(each).__name__,
+    [GlobalRX(), GlobalRX(robust=True), SubspaceRX(2), QuasiLocalRX(components=8), LocalRX(components=12)],
+    ids=["global", "robust", "subspace", "quasi-local", "local"],
 )
 
 

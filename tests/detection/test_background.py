@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from hsi_toolkit.detection.background import background_of, mahalanobis, trimmed_background
+from hsi_toolkit.detection.background import Background, background_of, mahalanobis
+from hsi_toolkit.detection.scan import Scan, background_statistics
 from hsi_toolkit.errors import SceneError
+
+from .conftest import as_scene
 
 RNG = np.random.default_rng(0)
 PIXELS = (RNG.normal(size=(3000, 6)) @ RNG.normal(size=(6, 6)) + 5).astype(np.float32)
@@ -49,9 +52,12 @@ def test_full_shrinkage_measures_plain_distances():
     assert np.corrcoef(mahalanobis(PIXELS, background), plain)[0, 1] > 0.9999
 
 
-def test_trimming_keeps_outliers_from_hiding_themselves():
+def test_robust_statistics_keep_outliers_from_hiding_themselves():
     pixels = PIXELS.copy()
-    pixels[:100] += 30 * RNG.normal(size=6)
-    plain = background_of([pixels], 6)
-    robust = trimmed_background([pixels], plain, float(np.quantile(mahalanobis(pixels, plain), 0.9)))
-    assert mahalanobis(pixels[:100], robust).mean() > 3 * mahalanobis(pixels[:100], plain).mean()
+    pixels[:50] += 30 * RNG.normal(size=6)
+    scene = as_scene(pixels.T.reshape(6, 50, 60))
+    plain, robust = (
+        Background.of(background_statistics(Scan(scene, passes=3), robust=each)) for each in (False, True)
+    )
+    assert robust.n_pixels == pytest.approx(0.98 * plain.n_pixels, abs=3)
+    assert mahalanobis(pixels[:50], robust).mean() > 3 * mahalanobis(pixels[:50], plain).mean()
