@@ -18,7 +18,7 @@ from qgis.core import (
     QgsProcessingOutputString,
     QgsProcessingParameterFileDestination,
 )
-from qgis.PyQt.QtCore import QT_VERSION_STR, QSysInfo, QUrl
+from qgis.PyQt.QtCore import QT_VERSION_STR, QSysInfo
 
 from ..hsi_toolkit import __version__
 from ..hsi_toolkit.tasks import TASKS
@@ -138,9 +138,7 @@ def _engine_facts() -> Dict[str, str]:
 
 def without_user(address: str) -> str:
     """An index's address without the name and key that may stand in it."""
-    url = QUrl(address)
-    url.setUserInfo("")
-    return url.toString() if "@" in address else address
+    return re.sub(r"(?<=://)[^/\s]*@", "", address)
 
 
 def nameless(text: str) -> str:

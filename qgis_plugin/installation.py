@@ -1,14 +1,15 @@
 """Makes the environment that the worker runs in: a virtual environment in the profile, from a locked list.
 
 It is made beside the one in use, checked, and only then swapped in, by one atomic write of the file that
-points to it. Whatever goes wrong before leaves everything as it was. An environment is never changed once it
-is in use.
+points to it. Whatever goes wrong before leaves everything as it was, and what was made is removed. An
+environment is never changed once it is in use.
 """
 
 import errno
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, TextIO
@@ -28,6 +29,9 @@ WHEELS = Path(__file__).with_name("wheels")
 
 #: Bytes that making an environment takes at its largest: downloads, pip's copies of them, what is unpacked.
 SPACE = {"cpu": 2_500_000_000, "cuda": 9_000_000_000}
+
+#: The name of the threads that remove environments.
+REMOVAL = "hsi_toolkit removal"
 
 # Percent of the whole after which each stage begins.
 _PACKAGES, _CORE, _CHECK = 4.0, 88.0, 92.0
@@ -105,7 +109,7 @@ def _swap_in(
     folder = _new_folder(environments)
     whole = False
     try:
-        with (environments.parent / "environment.log").open("w", encoding="utf-8") as log:
+        with (environments.parent / "environment.log").open("w", 1, "utf-8") as log:
             _Maker(folder, build, settings, feedback, log).make(base)
         _point_to(folder)
         whole = True
@@ -114,7 +118,7 @@ def _swap_in(
             _remove(folder)
     for other in environments.iterdir():
         if other.is_dir() and other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+            _remove(other)
     feedback.setProgress(100)
     return python_of(folder)
 
@@ -143,6 +147,14 @@ def _point_to(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
+    """Remove an environment, without keeping anybody waiting: its 40,000 files may take minutes.
+
+    What is left when QGIS is closed meanwhile goes when the next environment is made.
+    """
+    threading.Thread(target=_remove_now, args=(folder,), name=REMOVAL, daemon=True).start()
+
+
+def _remove_now(folder: Path) -> None:
     # A process that pip or venv had started may write for a moment after they were killed.
     for _ in range(50):
         shutil.rmtree(folder, ignore_errors=True)

@@ -115,7 +115,12 @@ def settings(**values):
 
 
 def made(environment):
-    """The environments in the profile, by name."""
+    """The environments in the profile, by name, once those that go are gone."""
+    from hsi_toolkit.qgis_plugin.installation import REMOVAL
+
+    for thread in threading.enumerate():
+        if thread.name == REMOVAL:
+            thread.join()
     folder = environment.profile_folder() / "environments"
     return sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
 
@@ -170,6 +175,7 @@ def test_an_environment_of_another_version_is_to_be_made_anew(environment, insta
 # What is wrong with one.
 
 
+@pytest.mark.slow
 def test_the_engines_interpreter_passes_the_check(environment, engine_python):
     problem, found = environment.examine(engine_python)
     assert problem == ""
@@ -216,6 +222,7 @@ def test_qgiss_own_python_has_no_core(environment):
 
 
 def test_variables_of_qgis_do_not_reach_the_interpreter(environment, engine_python, monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "_LIBRARIES", ("numpy", "rasterio"))
     for name in ("PYTHONHOME", "PYTHONPATH", "PYTHONEXECUTABLE", "PROJ_LIB", "GDAL_DATA", "QT_PLUGIN_PATH"):
         monkeypatch.setenv(name, str(tmp_path))
     assert environment.check_interpreter(engine_python) == ""
