@@ -97,7 +97,7 @@ def compare(name: str, truth: Cube, real_guide: Cube | None) -> list[Result]:
     found.append(_result(name, "GSA-HS", _plain_gsa(scene, guide, smooth, rows, cols), truth, start))
     with tempfile.TemporaryDirectory() as folder:
         paths = [_write(Path(folder) / file, cube) for file, cube in (("s.tif", scene), ("g.tif", guide))]
-        for method in ("gsa", "bayes"):
+        for method in ("gsa", "bayes", "cnmf"):
             sharp = str(Path(folder) / f"{method}.tif")
             start = time.perf_counter()
             run(Superresolve(scene=paths[0], guide=paths[1], output=sharp, method=method))

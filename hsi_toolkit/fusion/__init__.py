@@ -1,7 +1,8 @@
 """A sharp cube from a hyperspectral scene and a sharper image of the same place."""
 
+from hsi_toolkit.fusion.cnmf import CoupledEndmembers
 from hsi_toolkit.fusion.grids import Axis, GridPair, match_grids
 from hsi_toolkit.fusion.model import FusionModel
 from hsi_toolkit.fusion.solve import sharpen
 
-__all__ = ["Axis", "FusionModel", "GridPair", "match_grids", "sharpen"]
+__all__ = ["Axis", "CoupledEndmembers", "FusionModel", "GridPair", "match_grids", "sharpen"]

@@ -39,6 +39,7 @@ class FusionModel:
 
     Attributes:
         mean: (bands,) mean spectrum.
+        noise: (bands,) standard deviation of the scene's noise.
         projection: (bands, k) coefficients from centred spectra, in which noise has unit variance.
         basis: (bands, k) centred spectra from coefficients.
         width: standard deviation of the point spread function in scene pixels.
@@ -50,6 +51,7 @@ class FusionModel:
     """
 
     mean: Float64
+    noise: Float64
     projection: Float64
     basis: Float64
     width: float
@@ -98,6 +100,7 @@ class FusionModel:
 @dataclass(frozen=True, eq=False)
 class _Subspace:
     mean: Float64
+    noise: Float64
     projection: Float64
     basis: Float64
 
@@ -123,7 +126,7 @@ def _subspace(scene: xr.DataArray, memory_limit: int | None, progress: Progress)
     values, vectors = values[::-1], vectors[:, ::-1]
     count = int(np.clip((values > _SIGNAL).sum(), 1, MOST_COMPONENTS))
     kept = vectors[:, :count]
-    return _Subspace(covariance.mean, kept / noise[:, None], kept * noise[:, None])
+    return _Subspace(covariance.mean, noise, kept / noise[:, None], kept * noise[:, None])
 
 
 def _blurred(guide: xr.DataArray, grids: GridPair, y0: int, y1: int) -> list[Float64]:
@@ -177,6 +180,7 @@ class _Ties:
         prior_variance = np.diag(scene - detail @ cross.T)
         return FusionModel(
             subspace.mean,
+            subspace.noise,
             subspace.projection,
             subspace.basis,
             WIDTHS[best],

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hsi_toolkit.fusion.cnmf import CoupledEndmembers, sharpen_coupled
 from hsi_toolkit.fusion.grids import Axis
 from hsi_toolkit.fusion.model import FusionModel
 
@@ -31,6 +32,7 @@ def sharpen(
     cols: Axis,
     *,
     method: str = "gsa",
+    endmembers: CoupledEndmembers | None = None,
     device: torch.device | None = None,
 ) -> Float32:
     """The sharp cube of a tile.
@@ -39,15 +41,16 @@ def sharpen(
         scene: (bands, h, w); guide: (m, H, W) on the same place; NaN where there is no data.
         rows, cols: how they lie on each other, ``h`` × ``H`` and ``w`` × ``W``.
         method: "gsa" for the interpolated scene plus the guide's detail, "bayes" for the most probable cube.
+        endmembers: take coupled factorisation with these instead.
 
     Returns:
         (bands, H, W) float32, NaN where either has no data.
     """
     tile = _Tile(model, scene, guide, rows, cols, device or torch.device("cpu"))
-    coefficients = tile.prior if method == "gsa" else tile.solve()
-    bands = torch.as_tensor(model.basis, dtype=torch.float32, device=coefficients.device)
-    mean = torch.as_tensor(model.mean, dtype=torch.float32, device=coefficients.device)
-    cube = torch.einsum("bk,kij->bij", bands, coefficients) + mean[:, None, None]
+    if endmembers is None:
+        cube = tile.cube(tile.prior if method == "gsa" else tile.solve())
+    else:
+        cube = sharpen_coupled(model, endmembers, tile.pixels, tile.image, rows, cols)
     cube[:, ~tile.covered] = torch.nan
     sharp: Float32 = cube.cpu().numpy()
     return sharp
@@ -62,13 +65,14 @@ class _Tile:
         def tensor(values: NDArray[np.generic]) -> Tensor:
             return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=device)
 
+        self._mean, self._basis = tensor(model.mean), tensor(model.basis)
         self._down, self._across = tensor(rows.blur(model.width)), tensor(cols.blur(model.width))
         up, over = tensor(rows.interpolate()), tensor(cols.interpolate())
-        pixels = tensor(scene)
+        pixels = self.pixels = tensor(scene)
         self._seen = torch.isfinite(pixels).all(dim=0)
-        centred = torch.where(self._seen, pixels - tensor(model.mean)[:, None, None], 0.0)
+        centred = torch.where(self._seen, pixels - self._mean[:, None, None], 0.0)
         self._coarse = torch.einsum("bk,bij->kij", tensor(model.projection), centred)
-        image = tensor(guide)
+        image = self.image = tensor(guide)
         lit = torch.isfinite(image).all(dim=0)
         self._forward = tensor(model.forward)
         offset = tensor(model.forward_offset)[:, None, None]
@@ -81,6 +85,10 @@ class _Tile:
         self._prior_weight = 1 / tensor(model.prior_variance)[:, None, None]
         fine = self._guide - up @ self._low(self._guide) @ over.T
         self.prior = up @ self._coarse @ over.T + torch.einsum("km,mij->kij", tensor(model.detail), fine)
+
+    def cube(self, coefficients: Tensor) -> Tensor:
+        """Spectra (bands, H, W) of coefficients (k, H, W)."""
+        return torch.einsum("bk,kij->bij", self._basis, coefficients) + self._mean[:, None, None]
 
     def _low(self, image: Tensor) -> Tensor:
         return self._down @ image @ self._across.T

@@ -1,20 +1,22 @@
 """Sharpen a scene with a guide."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_toolkit.files import check_output
-from hsi_toolkit.fusion import Axis, FusionModel, GridPair, match_grids, sharpen
+from hsi_toolkit.fusion import Axis, CoupledEndmembers, FusionModel, GridPair, match_grids, sharpen
 from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, open_scene
 from hsi_toolkit.scene.blocks import ahead, values_of
 from hsi_toolkit.tasks.superresolve import Superresolve
+
+Cube = NDArray[np.float32]
 
 #: Scene pixels a tile is extended by, so that its edge does not show.
 _HALO = 6
@@ -36,6 +38,8 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
         f"components; point spread of {model.width:.2f} scene pixels."
     )
     device = choose_device(task.device)
+    endmembers = CoupledEndmembers.fit(scene, model) if task.method == "cnmf" else None
+    how = partial(sharpen, model, method=task.method, endmembers=endmembers, device=device)
     bands = scene.sizes["band"]
     with RasterWriter(
         task.output,
@@ -46,7 +50,7 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
         acquired=scene.attrs.get("acquired"),
         overwrite=task.overwrite,
     ) as writer:
-        _write(writer, model, scene, guide, grids, task.method, device, memory, progress.part(0.25, 1.0))
+        _write(writer, how, scene, guide, grids, memory, progress.part(0.25, 1.0))
     return {
         "summary": f"{bands} bands with pixels {grids.ratio:.3g} times smaller.",
         "outputs": {"sharp": task.output},
@@ -60,18 +64,16 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
 
 def _write(
     writer: RasterWriter,
-    model: FusionModel,
+    how: Callable[[Cube, Cube, Axis, Axis], Cube],
     scene: xr.DataArray,
     guide: xr.DataArray,
     grids: GridPair,
-    method: str,
-    device: torch.device,
     memory: int | None,
     progress: Progress,
 ) -> None:
     def read(
         tile: tuple[_Span, _Span],
-    ) -> tuple[tuple[_Span, _Span], NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[tuple[_Span, _Span], Cube, Cube]:
         rows, cols = tile
         coarse = values_of(scene.isel(y=rows.coarse, x=cols.coarse))
         return tile, coarse, values_of(guide.isel(y=rows.fine, x=cols.fine))
@@ -79,7 +81,7 @@ def _write(
     tiles = list(_tiles(grids, scene.sizes["band"], memory))
     for done, ((rows, cols), coarse, fine) in enumerate(ahead(read, tiles), 1):
         progress.check()
-        sharp = sharpen(model, coarse, fine, rows.axis, cols.axis, method=method, device=device)
+        sharp = how(coarse, fine, rows.axis, cols.axis)
         writer.write(sharp[:, rows.own, cols.own], rows.start, cols.start)
         progress.report(done / len(tiles), f"Sharpening tile {done} of {len(tiles)}")
 

@@ -29,6 +29,9 @@ class Superresolve(Task):
         "Aiazzi et al. 2007, Improving Component Substitution Pansharpening Through Multivariate Regression "
         "of MS+Pan Data, IEEE Transactions on Geoscience and Remote Sensing 45, "
         "doi:10.1109/TGRS.2007.901007",
+        "Yokoya, Yairi and Iwasaki 2012, Coupled Nonnegative Matrix Factorization Unmixing for Hyperspectral "
+        "and Multispectral Data Fusion, IEEE Transactions on Geoscience and Remote Sensing 50, "
+        "doi:10.1109/TGRS.2011.2161320",
         "Simões et al. 2015, A Convex Formulation for Hyperspectral Image Superresolution via Subspace-Based "
         "Regularization, IEEE Transactions on Geoscience and Remote Sensing 53, "
         "doi:10.1109/TGRS.2014.2375320",
@@ -50,8 +53,9 @@ class Superresolve(Task):
         "choice",
         "Method",
         "gsa: component substitution with regression, robust and fast; bayes: the most probable cube under "
-        "both images and their noise, sharper where the scene has little noise.",
-        choices=("gsa", "bayes"),
+        "both images and their noise, sharper where the scene has little noise; cnmf: coupled non-negative "
+        "factorisation, fractions of the scene's purest spectra.",
+        choices=("gsa", "bayes", "cnmf"),
         default="gsa",
     )
     variable: Optional[str] = common.variable()
