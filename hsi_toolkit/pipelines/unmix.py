@@ -244,6 +244,7 @@ def _stream(
     halo = _SMOOTHING_HALO if isinstance(unmixer, SparseUnmixer) and unmixer.smoothness else 0
     names, height = list(unmixer.names), scene.sizes["y"]
     sums = _Sums(abundances=np.zeros(len(names)))
+    progress.report(0.0, f"Unmixing {height:,} rows")
     with ExitStack() as stack:
 
         def writer(path: str | None, descriptions: list[str]) -> RasterWriter | None:

@@ -91,9 +91,10 @@ class Unmix(Task):
         "choice",
         "Extraction",
         "How endmembers are found. archetypes: for uneven light and varying materials; minimum-volume: for "
-        "scenes without pure pixels; nfindr, vca: the purest pixels.",
-        choices=("archetypes", "minimum-volume", "nfindr", "vca"),
-        default="archetypes",
+        "scenes without pure pixels that hold little else than noise; nfindr, vca: the purest pixels; auto: "
+        "the first or the second, as the scene is.",
+        choices=("auto", "archetypes", "minimum-volume", "nfindr", "vca"),
+        default="auto",
     )
     spectra: Optional[str] = parameter(
         "file_output",

@@ -15,16 +15,19 @@ from hsi_toolkit.unmixing.subspace import virtual_dimensionality
 
 Float64 = NDArray[np.float64]
 
-Extraction = Literal["archetypes", "minimum-volume", "nfindr", "vca"]
+Extraction = Literal["auto", "archetypes", "minimum-volume", "nfindr", "vca"]
 
 MOST_COUNTED = 12
 """More endmembers are never assumed unless they are asked for."""
+
+_WHITE = 2.0
+"""How far the strongest of the directions left out may exceed their mean, as it does by chance."""
 
 
 def find_endmembers(
     pixels: Float64,
     count: int | None = None,
-    extraction: Extraction = "archetypes",
+    extraction: Extraction = "auto",
     *,
     brightness: Brightness | None = None,
     seed: int = 0,
@@ -35,8 +38,9 @@ def find_endmembers(
     Args:
         count: how many; None takes as many archetypes as each explain much of what is left, and not more
             than the virtual dimensionality.
-        extraction: archetypes serve scenes with light and shade and varying materials; minimum-volume those
-            without pure pixels and little else than noise; nfindr and vca are the classical ones.
+        extraction: auto takes the minimum volume where so many endmembers explain all but white noise, and
+            archetypes elsewhere. Archetypes serve scenes with light and shade and varying materials;
+            minimum-volume those without pure pixels and little else than noise; nfindr and vca are classical.
         brightness: how light enters archetypes; None asks the scene: those of even light are taken where
             its pixels add up to one in them.
 
@@ -57,6 +61,8 @@ def find_endmembers(
         raise SceneError(
             f"{count} endmembers cannot be found in {pixels.shape[1]} bands.", "Ask for fewer endmembers."
         )
+    if extraction == "auto":
+        extraction = "minimum-volume" if leaves_white_noise(pixels, count) else "archetypes"
     if extraction == "archetypes":
         found = _archetypes(pixels, count, brightness, seed, progress)
     elif extraction == "minimum-volume":
@@ -65,6 +71,16 @@ def find_endmembers(
         found = pixels[(nfindr if extraction == "nfindr" else vca)(pixels, count, seed=seed)]
     ordered: Float64 = found[np.argsort(-found.mean(axis=1), kind="stable")]
     return ordered
+
+
+def leaves_white_noise(pixels: Float64, count: int) -> bool:
+    """Whether ``count`` dimensions hold all of ``pixels`` (n, bands) but noise that is alike in all others.
+
+    Real materials vary, which shows as further directions that stand out; then it is false.
+    """
+    values = np.linalg.eigvalsh(pixels.T @ pixels / len(pixels))[::-1]
+    left = values[count:]
+    return len(left) > 1 and bool(left[0] < _WHITE * left.mean())
 
 
 def _archetypes(

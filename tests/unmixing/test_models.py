@@ -54,7 +54,7 @@ def test_the_uncertainty_is_the_spread_of_the_error(brightness):
     rng = np.random.default_rng(3)
     shares = rng.dirichlet(np.full(3, 20.0), 3000)
     # Noise that neighbouring bands have in common, as spectral variability is.
-    noise = np.repeat(rng.standard_normal((3000, 12)), 5, axis=1) * 0.005
+    noise = np.repeat(rng.standard_normal((3000, 30)), 2, axis=1) * 0.005
     pixels = tensor(shares @ spectra + noise)
     unmixer = Unmixer(spectra, NAMES[:3], brightness=brightness)
     unmixer.fit_uncertainty(pixels)
