@@ -120,7 +120,7 @@ def _content(
         facts={
             "Map": task.map,
             "Model": _tags(task.map).get(MODEL_TAG, "unknown"),
-            "Reference": f"{task.labels}, field {task.field}",
+            "Reference": f"{Path(task.labels).name}, field {task.field}",
             "Sampling": task.sampling,
         },
         legend=legend,

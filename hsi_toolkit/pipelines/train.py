@@ -131,7 +131,7 @@ def report_content(
         else "No polygons were held out, so no accuracy can be given.",
         facts={
             "Scene": task.scene,
-            "Labels": f"{task.labels}, field {task.field}",
+            "Labels": f"{Path(task.labels).name}, field {task.field}",
             "Labelled": f"{len(labels):,} pixels in {labels.group_counts.sum():,} {units}",
             "Network": f"HSIMAE {training.trained.size}",
             "Context": training.trained.context_sentence,
