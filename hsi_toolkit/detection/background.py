@@ -18,6 +18,9 @@ Pixels = NDArray[np.float32] | NDArray[np.float64]
 RIDGE = 1e-9
 """Share of the mean variance that is added to every band's, so that bands that repeat others do no harm."""
 
+ENOUGH_PIXELS = 10
+"""Pixels a band from which on a covariance is taken as it is."""
+
 SINGLE_PRECISION_CONDITION = 1e9
 """Covariances up to this condition number are applied in float32: its error then stays below the noise."""
 
@@ -34,19 +37,24 @@ class Background:
 
     @classmethod
     def of(
-        cls, statistics: StreamingCovariance, *, shrinkage: float = 0.0, loading: float = RIDGE
+        cls, statistics: StreamingCovariance, *, shrinkage: float | None = None, loading: float = RIDGE
     ) -> "Background":
         """The background with its covariance drawn towards its mean variance.
 
         Args:
             statistics: of the pixels.
-            shrinkage: 0 (the covariance as it is) to 1 (equal variances).
+            shrinkage: 0 (the covariance as it is) to 1 (equal variances). None: 0 where there are
+                ``ENOUGH_PIXELS`` times as many pixels as bands, else bands / (bands + pixels), because few
+                pixels span few directions and leave the others without variance.
             loading: share of the mean variance added to every band's.
 
         Raises:
             SceneError: there are fewer than two pixels, or all are equal.
         """
         covariance = statistics.covariance
+        if shrinkage is None:
+            bands, pixels = statistics.n_bands, statistics.n_pixels
+            shrinkage = 0.0 if pixels >= ENOUGH_PIXELS * bands else bands / (bands + pixels)
         level = float(np.trace(covariance)) / len(covariance)
         if not level > 0:
             raise SceneError("All pixels of the scene are equal.", "There is nothing to detect in it.")
@@ -115,9 +123,9 @@ def statistics_of(blocks: Iterable[Pixels], n_bands: int) -> StreamingCovariance
     return statistics
 
 
-def background_of(blocks: Iterable[Pixels], n_bands: int, *, shrinkage: float = 0.0) -> Background:
+def background_of(blocks: Iterable[Pixels], n_bands: int) -> Background:
     """The background of all pixels of blocks (n, bands), in one pass."""
-    return Background.of(statistics_of(blocks, n_bands), shrinkage=shrinkage)
+    return Background.of(statistics_of(blocks, n_bands))
 
 
 def trimmed(blocks: Iterable[Pixels], background: Background, limit: float) -> Iterator[Pixels]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hsi_toolkit.detection.background import Background, background_of, mahalanobis
+from hsi_toolkit.detection.background import Background, background_of, mahalanobis, statistics_of
 from hsi_toolkit.detection.scan import Scan, background_statistics
 from hsi_toolkit.errors import SceneError
 
@@ -47,7 +47,7 @@ def test_a_scene_of_equal_pixels_is_refused():
 
 
 def test_full_shrinkage_measures_plain_distances():
-    background = background_of([PIXELS], 6, shrinkage=1.0)
+    background = Background.of(statistics_of([PIXELS], 6), shrinkage=1.0)
     plain = ((PIXELS - background.mean) ** 2).sum(axis=1)
     assert np.corrcoef(mahalanobis(PIXELS, background), plain)[0, 1] > 0.9999
 
@@ -61,3 +61,13 @@ def test_robust_statistics_keep_outliers_from_hiding_themselves():
     )
     assert robust.n_pixels == pytest.approx(0.98 * plain.n_pixels, abs=3)
     assert mahalanobis(pixels[:50], robust).mean() > 3 * mahalanobis(pixels[:50], plain).mean()
+
+
+def test_fewer_pixels_than_bands_still_tell_an_outlier():
+    rng = np.random.default_rng(1)
+    pixels = rng.normal(size=(20, 50)).astype(np.float32)
+    others = rng.normal(size=(3, 50)).astype(np.float32)
+    others[1] += 5
+    distances = mahalanobis(others, background_of([pixels], 50))
+    assert distances.argmax() == 1
+    assert distances.max() < 5000
