@@ -4,7 +4,7 @@
 #     sudo tools/qgis_chroot.sh trixie /var/tmp/qgis-trixie [pytest arguments]     QGIS 3.40
 #     sudo tools/qgis_chroot.sh forky  /var/tmp/qgis-forky  [pytest arguments]     the next release's
 #
-# The first call makes the chroot (about 2.5 GB, some minutes), later ones go straight to the tests. Needs root and
+# The first call makes the chroot (about 2 GB, some minutes), later ones go straight to the tests. Needs root and
 # Debian's or Ubuntu's `debootstrap`; packages come from debootstrap's default mirror, or from MIRROR.
 #
 # The engine is the clone's own environment (.venv, or HSI_PYTHON): it and its interpreter are bind-mounted,
