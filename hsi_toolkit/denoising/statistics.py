@@ -13,22 +13,35 @@ Flags = NDArray[np.bool_]
 class LineStatistics:
     """Sums and extremes of every line of every band, along one direction.
 
+    Sums are of both halves of each line, so that what is true of the whole line can be told from what only a
+    part of it shows.
+
     Attributes:
-        count: (lines,) pixels with data.
-        total: (bands, lines) their sums.
+        counts: (2, lines) pixels with data.
+        totals: (2, bands, lines) their sums.
         low, high: (bands, lines) their extremes; ±inf where a line has no data.
     """
 
     def __init__(self, bands: int, lines: int) -> None:
-        self.count = np.zeros(lines)
-        self.total = np.zeros((bands, lines))
+        self.counts = np.zeros((2, lines))
+        self.totals = np.zeros((2, bands, lines))
         self.low = np.full((bands, lines), np.inf, np.float32)
         self.high = np.full((bands, lines), -np.inf, np.float32)
 
-    def add(self, values: Float32, known: Flags, axis: int, lines: slice) -> None:
-        """Add a block (bands, rows, cols), zero where it is not ``known`` (rows, cols), along ``axis``."""
-        self.count[lines] += known.sum(axis=axis - 1)
-        self.total[:, lines] += values.sum(axis=axis, dtype=np.float64)
+    def add(self, values: Float32, known: Flags, axis: int, lines: slice, middle: int) -> None:
+        """Add a block.
+
+        Args:
+            values: (bands, rows, cols), zero where it is not known.
+            known: (rows, cols) where there is data.
+            axis: along which the lines run, 1 for columns and 2 for rows.
+            lines: which lines of the scene these are.
+            middle: position along ``axis`` of the block at which the second half of the lines begins.
+        """
+        for half, part in enumerate((slice(0, max(0, middle)), slice(max(0, middle), None))):
+            chosen = (slice(None), part) if axis == 1 else (slice(None), slice(None), part)
+            self.counts[half, lines] += known[chosen[1:]].sum(axis=axis - 1)
+            self.totals[half, :, lines] += values[chosen].sum(axis=axis, dtype=np.float64)
         low, high = values, values
         if not known.all():
             low, high = np.where(known, values, np.inf), np.where(known, values, -np.inf)
@@ -36,9 +49,19 @@ class LineStatistics:
         self.high[:, lines] = np.maximum(self.high[:, lines], high.max(axis=axis))
 
     @property
+    def count(self) -> Float64:
+        """(lines,) pixels with data."""
+        return np.asarray(self.counts.sum(axis=0))
+
+    @property
     def mean(self) -> Float64:
         """(bands, lines) means, zero for a line without data."""
-        return self.total / np.maximum(self.count, 1)
+        return np.asarray(self.totals.sum(axis=0) / np.maximum(self.count, 1))
+
+    @property
+    def half_means(self) -> Float64:
+        """(2, bands, lines) means of both halves, zero where they have no data."""
+        return np.asarray(self.totals / np.maximum(self.counts, 1)[:, None])
 
 
 class SceneStatistics:
@@ -72,8 +95,9 @@ class SceneStatistics:
             self.differences.update(mixed.reshape(bands, -1).T)
         self._last = block[:, -1:].copy()
         values = block if known.all() else np.where(known, block, np.float32(0))
-        self.columns.add(values, known, 1, slice(0, cols))
-        self.rows.add(values, known, 2, slice(self._next_row, self._next_row + height))
+        here = slice(self._next_row, self._next_row + height)
+        self.columns.add(values, known, 1, slice(0, cols), len(self.rows.counts[0]) // 2 - self._next_row)
+        self.rows.add(values, known, 2, here, cols // 2)
         self._next_row += height
 
     @property

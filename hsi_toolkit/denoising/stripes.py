@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy.ndimage import median_filter
+from torch import Tensor
 
 from hsi_toolkit.denoising.robust import fit_incomplete, outliers
 from hsi_toolkit.denoising.statistics import Flags, Float32, Float64, LineStatistics, SceneStatistics
@@ -13,6 +14,7 @@ from hsi_toolkit.denoising.subspace import SignalSubspace
 
 _WIDEST = 15  # lines; slower changes across the scene are no stripes
 _SIGNIFICANT = 4.5  # standard errors
+_IN_EACH_HALF = 0.6  # of the line's offset must show
 _MODEL_ERROR = 0.05  # of the noise: line means are never predicted better than that
 _SHORTEST = 8  # a line of fewer pixels says nothing
 
@@ -99,15 +101,27 @@ def _faults(lines: LineStatistics, subspace: SignalSubspace) -> Lines:
     dead = (lines.low == lines.high) & usable
     # A band that is constant over half its lines is empty, not broken line by line.
     dead &= (dead.mean(axis=1) < 0.5)[:, None]
-    deviation = (lines.mean - subspace.mean[:, None]) / subspace.sigma[:, None]
     errors = np.sqrt(1 / np.maximum(lines.count, 1) + _MODEL_ERROR**2)
-    scaled = torch.as_tensor(np.where(usable, deviation / errors, 0), dtype=torch.float32)
     basis = torch.as_tensor(subspace.basis, dtype=torch.float32)
-    missing = torch.as_tensor(dead)
+
+    def scaled(means: Float64, known: Flags) -> Tensor:
+        deviation = (means - subspace.mean[:, None]) / subspace.sigma[:, None]
+        return torch.as_tensor(np.where(known, deviation / errors, 0), dtype=torch.float32)
+
+    def unexplained(means: Tensor) -> Float64:
+        fitted = basis @ (basis.T @ fit_incomplete(means, basis, wrong))
+        residual: Float64 = np.where(dead | ~usable, 0, (means - fitted).numpy().astype(np.float64))
+        wide = min(_WIDEST, residual.shape[1])
+        return np.asarray(residual - median_filter(residual, size=(1, wide), mode="nearest"))
+
+    means = scaled(lines.mean, usable)
     threshold = torch.full((len(basis),), _SIGNIFICANT)
-    wrong = outliers(scaled, basis, missing, threshold) | missing
-    fitted = basis @ (basis.T @ fit_incomplete(scaled, basis, wrong))
-    residual = np.where(dead | ~usable, 0, (scaled - fitted).numpy().astype(np.float64))
-    residual -= median_filter(residual, size=(1, min(_WIDEST, residual.shape[1])), mode="nearest")
-    offset = np.where(np.abs(residual) > _SIGNIFICANT, residual * errors, 0) * subspace.sigma[:, None]
-    return Lines(np.where(dead | ~usable, 0, offset), dead)
+    wrong = outliers(means, basis, torch.as_tensor(dead), threshold) | torch.as_tensor(dead)
+    residual = unexplained(means)
+    striped = np.abs(residual) > _SIGNIFICANT
+    for half, count in zip(lines.half_means, lines.counts, strict=True):
+        # An offset is there all along the line; what the subspace fails to explain is here or there.
+        agreeing = unexplained(scaled(half, count >= _SHORTEST)) * np.sign(residual)
+        striped &= (agreeing > _IN_EACH_HALF * np.abs(residual)) | (count < _SHORTEST)
+    offset = np.where(striped & ~dead & usable, residual * errors, 0) * subspace.sigma[:, None]
+    return Lines(offset, dead)

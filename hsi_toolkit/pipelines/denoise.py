@@ -126,7 +126,8 @@ def _good_bands(scene: xr.DataArray) -> NDArray[np.intp]:
 
 def _statistics(scene: xr.DataArray, rows: int, progress: Progress) -> SceneStatistics:
     statistics = SceneStatistics(*(scene.sizes[axis] for axis in ("band", "y", "x")))
-    for block in iter_blocks(scene, rows=rows):
+    # Statistics do not depend on the blocks, and what is made of one takes several times its memory.
+    for block in iter_blocks(scene, rows=max(1, rows // 4)):
         progress.check()
         statistics.update(block.core)
         progress.report(block.y1 / scene.sizes["y"], "Measuring the noise")
