@@ -4,13 +4,11 @@ from dataclasses import replace
 from typing import Any, Dict, List
 
 from ..hsi_toolkit.tasks import TASKS, Parameter
-from ..hsi_toolkit.tasks.common import VECTOR_SUFFIXES
+from ..hsi_toolkit.tasks.common import LIBRARY_SUFFIXES, VECTOR_SUFFIXES
 from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
 from ..qgis_plugin.styling import Look, fractions, scores
-
-LIBRARIES = (".sli", ".csv")
 
 #: Where the task takes one text, the dialog asks for a number, a file or a layer.
 SOURCES = (
@@ -26,7 +24,7 @@ SOURCES = (
         kind="file",
         label="Spectral library",
         help="Take the endmembers from this library instead: an ENVI library, or a table of spectra.",
-        suffixes=LIBRARIES,
+        suffixes=LIBRARY_SUFFIXES,
         name="library",
     ),
     Parameter(
@@ -67,7 +65,7 @@ class Unmix(TaskAlgorithm):
             if each.name == "endmembers":
                 shown += SOURCES
             elif each.name == "names":
-                shown.append(replace(each, kind="file", suffixes=LIBRARIES))
+                shown.append(replace(each, kind="file", suffixes=LIBRARY_SUFFIXES))
             elif each.name == "field":
                 shown.append(replace(each, kind="field", parent="labels"))
             else:
