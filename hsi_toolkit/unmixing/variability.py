@@ -17,6 +17,9 @@ Float64 = NDArray[np.float64]
 MOST_MODELS = 256
 """Combinations that are tried on every pixel; classes with many spectra are thinned out to stay below."""
 
+MOST_CLASSES = 10
+"""With more, no pixel tells the combinations apart."""
+
 
 class MultipleEndmembers:
     """Multiple endmember spectral mixture analysis.
@@ -45,6 +48,13 @@ class MultipleEndmembers:
         if len(self.names) < 2:
             raise ParameterError(
                 f"All spectra are of the class {self.names[0]!r}.", "Give spectra of two or more classes."
+            )
+        if len(self.names) > MOST_CLASSES:
+            raise ParameterError(
+                f"{len(self.names)} classes of spectra are too many to combine: "
+                + ", ".join(self.names[:5])
+                + ", …",
+                f"Give at most {MOST_CLASSES} (names that differ by a number are one), or unmix sparsely.",
             )
         bundles = [np.flatnonzero([each == name for each in classes]) for name in self.names]
         bundles = thin_bundles(spectra, bundles, MOST_MODELS)

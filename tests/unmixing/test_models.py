@@ -97,6 +97,11 @@ def test_one_class_is_no_mixture(four):
         MultipleEndmembers(four, ["tree"] * 4)
 
 
+def test_too_many_classes_to_combine_are_refused():
+    with pytest.raises(ParameterError, match="11 classes"):
+        MultipleEndmembers(smooth_spectra(11), list("abcdefghijk"))
+
+
 def test_sparse_unmixing_finds_the_few_that_are_there():
     library = smooth_spectra(10, bands=80)
     pixels, shares = mixtures(library[[2, 7]], 100, noise=0.001)
