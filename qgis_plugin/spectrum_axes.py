@@ -11,6 +11,8 @@ from qgis.PyQt.QtGui import QFontMetricsF
 HOLE = 5.0
 #: From this width on the legend stands beside the plot, not below it.
 LEGEND_BESIDE_FROM = 620
+#: From this width on a legend that is too long for one column has two.
+TWO_COLUMNS_FROM = 860
 PADDING, SWATCH = 8.0, 22.0
 
 
@@ -94,12 +96,15 @@ class Frame:
         line = font.height()
         self.names = [font.elidedText(name, Qt.TextElideMode.ElideMiddle, 22 * line / 2) for name in names]
         widths = [SWATCH + font.horizontalAdvance(name) for name in self.names]
+        self.column_width = 0.0
         self.legend_beside = area.width() >= LEGEND_BESIDE_FROM
         right, bottom = PADDING + 6, 2 * line + 16
         if self.legend_beside:
-            right += max(widths, default=0.0) + 8
-            rows = [[index] for index in range(len(names))]
-            most = int((area.height() - 2 * PADDING) / (line + 3))
+            most = max(1, int((area.height() - 2 * PADDING) / (line + 3)))
+            columns = 2 if len(names) > most and area.width() >= TWO_COLUMNS_FROM else 1
+            self.column_width = max(widths, default=0.0) + 12
+            right += columns * self.column_width
+            rows = in_columns(len(names), columns)
         else:
             rows = wrapped([width + 10 for width in widths], area.width() - 2 * PADDING)
             most = max(1, int(0.3 * area.height() / (line + 3)))
@@ -172,6 +177,12 @@ def number_text(value: float, span: float) -> str:
     if max(abs(value), span) >= 1e6 or span < 1e-4:
         return f"{value:.3e}"
     return f"{value:.{max(0, 2 - math.floor(math.log10(span)))}f}"
+
+
+def in_columns(count: int, columns: int) -> List[List[int]]:
+    """Indices in rows, so that they read down the columns."""
+    height = -(-count // columns)
+    return [list(range(row, count, height)) for row in range(height)]
 
 
 def wrapped(widths: Sequence[float], available: float) -> List[List[int]]:

@@ -275,7 +275,7 @@ def _paint_legend(painter: QPainter, spectra: Tuple[Spectrum, ...], frame: Frame
             width = frame.metrics.horizontalAdvance(name) + 4
             room = QRectF(x + SWATCH, top + number * step, width, step)
             painter.drawText(room, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, name)
-            x += SWATCH + width + 6
+            x += frame.column_width if frame.legend_beside else SWATCH + width + 6
 
 
 def _paint_swatch(
