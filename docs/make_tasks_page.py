@@ -24,7 +24,7 @@ def section(task: type[Task]) -> str:
     examples = "\n".join(task.examples)
     sources = "".join(f"\n- {reference}" for reference in task.references)
     text = (
-        f"\n## {task.title}: `hsi {task.name}`\n\n{task.description}\n\n```sh\n{examples}\n```\n\n"
+        f"\n## {task.title}: `hsi {task.name.replace('_', '-')}`\n\n{task.description}\n\n```sh\n{examples}\n```\n\n"
         f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n"
     )
     return text + (f"\nSources:\n{sources}\n" if sources else "")

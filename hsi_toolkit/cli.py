@@ -157,7 +157,7 @@ def _help(task: type[Task]) -> str:
 
 
 for _task in TASKS.values():
-    app.command(_task.name)(_command(_task))
+    app.command(_task.name.replace("_", "-"))(_command(_task))
 
 
 @models_app.command("list")

@@ -195,6 +195,8 @@ def _writer(path: str, scene: xr.DataArray, task: Denoise) -> RasterWriter:
         fwhm=band_values("fwhm"),
         good=band_values("good"),
         acquired=scene.attrs.get("acquired"),
+        sensor=scene.attrs.get("sensor"),
+        quantity=scene.attrs.get("quantity"),
         overwrite=task.overwrite,
     )
 

@@ -48,6 +48,8 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
         wavelengths=scene["wavelength"].to_numpy() if "wavelength" in scene.coords else None,
         fwhm=scene["fwhm"].to_numpy() if "fwhm" in scene.coords else None,
         acquired=scene.attrs.get("acquired"),
+        sensor=scene.attrs.get("sensor"),
+        quantity=scene.attrs.get("quantity"),
         overwrite=task.overwrite,
     ) as writer:
         _write(writer, how, scene, guide, grids, memory, progress.part(0.25, 1.0))

@@ -51,6 +51,7 @@ class RasterWriter:
         scale, offset: physical value = stored * scale + offset.
         tags: further metadata of the file, for instance ``{"TIFFTAG_SOFTWARE": "..."}``.
         acquired: time of acquisition, ISO 8601.
+        sensor, quantity: as in a scene's attributes.
         overwrite: whether an existing file may be replaced.
         compress: "deflate" opens everywhere, "zstd" is faster.
 
@@ -75,6 +76,8 @@ class RasterWriter:
         offset: float | None = None,
         tags: Mapping[str, str] | None = None,
         acquired: str | None = None,
+        sensor: str | None = None,
+        quantity: str | None = None,
         overwrite: bool = False,
         compress: Literal["deflate", "zstd"] = "deflate",
     ) -> None:
@@ -90,6 +93,7 @@ class RasterWriter:
         self._classes = list(classes or ())
         self._bands = _band_tags(count, descriptions, wavelengths, fwhm, good)
         self._tags, self._acquired = dict(tags or {}), acquired
+        self._sensor, self._quantity = sensor, quantity
         self._scale, self._offset = scale, offset
         tile_height = _tile_height(count * self.width * self.dtype.itemsize)
         self._profile = self._creation_options(like, compress, tile_height)
@@ -238,6 +242,10 @@ class RasterWriter:
                 dataset.update_tags(number, ns="IMAGERY", **band.imagery)
             if band.description:
                 dataset.set_band_description(number, band.description)
+        if self._sensor:
+            dataset.update_tags(sensor=self._sensor)
+        if self._quantity in ("reflectance", "radiance"):
+            dataset.units = (self._quantity,) * self.count
         if self._scale is not None:
             dataset.scales = (self._scale,) * self.count
         if self._offset is not None:

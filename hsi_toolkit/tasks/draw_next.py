@@ -41,7 +41,7 @@ class DrawNext(Task):
         "doi:10.1109/TGRS.2010.2072929",
     )
     examples: ClassVar[Tuple[str, ...]] = (
-        "hsi draw_next uncertainty.tif --map map.tif --labels polygons.gpkg -o places.gpkg",
+        "hsi draw-next uncertainty.tif --map map.tif --labels polygons.gpkg -o places.gpkg",
     )
 
     uncertainty: str = parameter(

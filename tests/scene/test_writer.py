@@ -228,6 +228,15 @@ def test_wide_cubes_get_lower_tiles(tmp_path) -> None:
         assert (dataset.read(20) == 1).all()
 
 
+@pytest.mark.parametrize("quantity", ["reflectance", "radiance"])
+def test_sensor_and_quantity_come_back(scene: xr.DataArray, tmp_path: Path, quantity: str) -> None:
+    target = tmp_path / "scene.tif"
+    with RasterWriter(target, like=scene, count=3, sensor="EnMAP", quantity=quantity) as raster:
+        raster.write(np.ones((3, 600, 300), np.float32), 0)
+    assert open_scene(target).attrs["quantity"] == quantity
+    assert open_scene(target).attrs["sensor"] == "EnMAP"
+
+
 @pytest.mark.skipif(resource is None, reason="this platform does not limit the size of files")
 @pytest.mark.parametrize("kilobytes", [40, 300, 1200, 1900, 2048])
 def test_a_raster_that_does_not_fit_is_an_error_and_leaves_what_was_there(
