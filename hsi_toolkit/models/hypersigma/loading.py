@@ -144,10 +144,23 @@ def load_pretrained(
     spatial: Mapping[str, Tensor] | None = None,
     spectral: Mapping[str, Tensor] | None = None,
 ) -> LoadReport:
-    """Start a task's network from pretrained encoders, by the published rule of the task.
+    """Start a task's network from the weights of pretrained autoencoders, by the published rule of the task.
 
     Raises:
         ModelError: the weights are of another size or fit nothing, or the network has no such encoder.
+    """
+    return load_by_name(network, pretrained_tensors(network, spatial, spectral))
+
+
+def pretrained_tensors(
+    network: nn.Module,
+    spatial: Mapping[str, Tensor] | None = None,
+    spectral: Mapping[str, Tensor] | None = None,
+) -> StateDict:
+    """What ``network`` takes from the weights of pretrained autoencoders, by the network's names.
+
+    Raises:
+        ModelError: the network has no encoder for the weights.
     """
     spatial_rule, spectral_rule = RULES[type(network)]
     tensors: StateDict = {}
@@ -159,7 +172,7 @@ def load_pretrained(
         prefix, encoder_of_bands = _find(network, SpectralEncoder)
         taken = spectral_tensors(encoder_of_bands, spectral, spectral_rule)
         tensors |= {prefix + name: value for name, value in taken.items()}
-    return load_by_name(network, tensors)
+    return tensors
 
 
 def spatial_tensors(encoder: SpatialTransformer, state: Mapping[str, Tensor], rule: LoadingRule) -> StateDict:

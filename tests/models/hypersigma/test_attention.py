@@ -1,0 +1,59 @@
+"""Sparse sampling attention against its definition, token by token."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hsi_toolkit.models.hypersigma.attention import Grid, SampledAttention
+
+
+def by_definition(attention: SampledAttention, x: Tensor, grid: Grid) -> Tensor:
+    """One token, head and point at a time."""
+    rows, columns = grid
+    inner, size = attention.inner, attention.head_dim
+    out = torch.zeros(*x.shape[:2], inner)
+    for sample, tokens in enumerate(attention.qkv(x)):
+        q, k, v = tokens[:, :inner], tokens[:, inner : 2 * inner], tokens[:, 2 * inner :]
+        offsets = attention.sampling_offsets(q).view(-1, attention.heads, attention.points, 2)
+        for token in range(rows * columns):
+            for head in range(attention.heads):
+                part = slice(head * size, (head + 1) * size)
+                places = offsets[token, head] + torch.tensor([token % columns, token // columns])
+                keys, values = (bilinear(each[:, part], places, grid) for each in (k, v))
+                weights = (keys @ q[token, part] * size**-0.5).softmax(dim=0)
+                out[sample, token, part] = weights @ values
+    return attention.proj(out)
+
+
+def bilinear(table: Tensor, places: Tensor, grid: Grid) -> Tensor:
+    """Rows (points, channels) interpolated at places (column, row); zero outside."""
+    found = torch.zeros(len(places), table.shape[1])
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            distance = (places - torch.tensor([column, row])).abs().clamp(max=1)
+            found += (1 - distance).prod(dim=1, keepdim=True) * table[row * grid[1] + column]
+    return found
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(12, 3), (11, 3)])
+@pytest.mark.parametrize("trained", [True, False])
+def test_agrees_with_the_definition_also_where_heads_leave_channels_over(
+    dim: int, heads: int, trained: bool
+) -> None:
+    torch.manual_seed(1)
+    attention = SampledAttention(dim, heads, points=5)
+    nn.init.normal_(attention.sampling_offsets.weight, std=2.0)
+    x = torch.randn(2, 12, dim)
+    with torch.set_grad_enabled(trained):
+        computed = attention(x, (3, 4))
+    torch.testing.assert_close(computed, by_definition(attention, x, (3, 4)), atol=1e-5, rtol=1e-4)
+
+
+def test_a_missing_value_stays_in_its_own_sample() -> None:
+    attention = SampledAttention(12, 3, points=4)
+    x = torch.randn(2, 9, 12)
+    x[0, 4] = torch.nan
+    with torch.no_grad():
+        out = attention(x, (3, 3))
+    assert out[0, 4].isnan().all()
+    assert out[1].isfinite().all()
