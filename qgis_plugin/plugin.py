@@ -35,11 +35,12 @@ class Plugin:
         if self.iface is None:
             return
         from . import profile_dock
-        from .options import OptionsFactory
+        from .options import OptionsFactory, offer_setup
 
         self._options = OptionsFactory()
         self.iface.registerOptionsWidgetFactory(self._options)
         self._dock = profile_dock.install(self.iface)
+        offer_setup(self.iface)
 
     def unload(self) -> None:
         """Remove everything and end the engine."""
@@ -47,6 +48,9 @@ class Plugin:
             self._dock.remove()
             self._dock = None
         if self._options is not None:
+            from .background import cancel_all
+
+            cancel_all()
             self.iface.unregisterOptionsWidgetFactory(self._options)
             self._options = None
         if self.provider is not None:
