@@ -54,23 +54,29 @@ import sys
 from hsi_toolkit.demo import make_demo_scene
 make_demo_scene(sys.argv[1])
 """
-#: Window and legend keep their colours exactly: the most frequent ones are kept, the others share what is left.
+#: Large pictures get 256 colours: window and legend keep theirs exactly, the image shares what is left.
 SHRINK = """
 import sys
 from pathlib import Path
+import numpy as np
 from PIL import Image
+from sklearn.cluster import MiniBatchKMeans
 for path in map(Path, sys.argv[2:]):
     picture = Image.open(path).convert("RGB")
     picture.save(path, optimize=True)
-    if path.stat().st_size > int(sys.argv[1]):
-        counted = sorted(picture.getcolors(picture.width * picture.height), reverse=True)
-        kept = [colour for _, colour in counted[:120]]
-        others = Image.new("RGB", (len(counted) - len(kept), 1))
-        others.putdata([colour for _, colour in counted[len(kept):]])
-        palette = others.quantize(256 - len(kept), kmeans=4).getpalette()[: 3 * (256 - len(kept))]
-        few = Image.new("P", (1, 1))
-        few.putpalette([channel for colour in kept for channel in colour] + palette)
-        picture.quantize(palette=few, dither=Image.Dither.NONE).save(path, optimize=True)
+    if path.stat().st_size <= int(sys.argv[1]):
+        continue
+    pixels = np.asarray(picture).reshape(-1, 3)
+    colours, place, count = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(-count)
+    kept, others = order[:128], order[128:]
+    means = MiniBatchKMeans(256 - len(kept), random_state=0, n_init=1)
+    number = np.empty(len(colours), np.uint8)
+    number[kept] = np.arange(len(kept))
+    number[others] = len(kept) + means.fit_predict(colours[others], sample_weight=count[others])
+    few = Image.fromarray(number[place.reshape(-1)].reshape(picture.size[::-1]), "P")
+    few.putpalette(np.vstack([colours[kept], means.cluster_centers_.round()]).astype(np.uint8).tobytes())
+    few.save(path, optimize=True)
 """
 
 #: Real scenes: the cube, the polygons, and the field with their classes.
