@@ -49,6 +49,8 @@ class SampledAttention(Attention):
         n, length, _ = x.shape
         qkv: Tensor = self.qkv(x)
         offsets: Tensor = self.sampling_offsets(qkv[..., : self.inner])
+        # A place in a large grid needs more digits than half precision has.
+        offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))
         places = offsets.view(n, length, self.heads, self.points, 2) + _cells(grid, offsets)
         by_head = qkv.view(n, length, 3, self.heads, self.head_dim)
         # On a CPU, sums of whole rows are up to three times as fast as grid_sample, which goes through
@@ -78,13 +80,13 @@ def _attend_sampled(qkv: Tensor, places: Tensor, grid: Grid) -> Tensor:
     relative = (2 * places + 1) / places.new_tensor([columns, rows]) - 1
     keys_values = qkv[:, :, 1:].permute(0, 3, 2, 4, 1).reshape(n * heads, 2 * head_dim, rows, columns)
     sampled = F.grid_sample(
-        keys_values,
+        keys_values.to(relative.dtype),
         relative.transpose(1, 2).flatten(0, 1),
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
     )
-    keys, values = sampled.view(n * heads, 2, head_dim, length, -1).unbind(1)
+    keys, values = sampled.to(qkv.dtype).view(n * heads, 2, head_dim, length, -1).unbind(1)
     queries = qkv[:, :, 0].permute(0, 2, 3, 1).reshape(n * heads, head_dim, length, 1)
     scores = (queries * keys).sum(dim=1) * head_dim**-0.5
     out: Tensor = (values * scores.softmax(dim=-1).unsqueeze(1)).sum(dim=-1)

@@ -45,37 +45,20 @@ class Block(nn.Module):
 
 
 class BlockStack(nn.ModuleList):
-    """Blocks of which every ``interval``-th has full attention and the others ``points`` sampled points.
+    """Transformer blocks in a row.
 
-    Blocks behind the ``last`` that anyone reads exist because released files have them; they are frozen and
-    never run.
+    With ``recompute`` set, activations inside a block are computed again for the gradient instead of kept
+    (Chen et al. 2016).
     """
 
-    def __init__(
-        self,
-        depth: int,
-        dim: int,
-        heads: int,
-        *,
-        interval: int,
-        points: int = POINTS,
-        drop_path: float = 0.0,
-        last: int | None = None,
-    ) -> None:
-        super().__init__(
-            Block(dim, heads, None if (index + 1) % interval == 0 else points, rate)
-            for index, rate in enumerate(drop_path_rates(drop_path, depth))
-        )
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        super().__init__(blocks)
         self.recompute = False
-        init_blocks(self)
-        for index in range(depth if last is None else last + 1, depth):
-            freeze(self[index])
 
     def outputs(self, x: Tensor, grid: Grid, wanted: Sequence[int]) -> list[Tensor]:
         """What the blocks ``wanted`` give for tokens (N, length, dim), in the blocks' order.
 
-        With ``recompute`` set, activations inside a block are computed again for the gradient instead of kept
-        (Chen et al. 2016).
+        Blocks behind the last of them are not run.
         """
         found = []
         for index in range(max(wanted) + 1):
@@ -86,6 +69,37 @@ class BlockStack(nn.ModuleList):
             if index in wanted:
                 found.append(x)
         return found
+
+
+def sampling_blocks(
+    depth: int,
+    dim: int,
+    heads: int,
+    *,
+    interval: int,
+    points: int = POINTS,
+    drop_path: float = 0.0,
+    last: int | None = None,
+) -> BlockStack:
+    """Blocks of which every ``interval``-th has full attention and the others ``points`` sampled points.
+
+    Blocks behind the ``last`` that anyone reads exist because released files have them; they are frozen.
+    """
+    blocks = BlockStack(
+        Block(dim, heads, None if (index + 1) % interval == 0 else points, rate)
+        for index, rate in enumerate(drop_path_rates(drop_path, depth))
+    )
+    init_blocks(blocks)
+    for index in range(depth if last is None else last + 1, depth):
+        freeze(blocks[index])
+    return blocks
+
+
+def recompute_activations(network: nn.Module, on: bool = True) -> None:
+    """Trade time for memory in all transformer blocks of ``network`` when training."""
+    for module in network.modules():
+        if isinstance(module, BlockStack):
+            module.recompute = on
 
 
 class PatchEmbed(nn.Module):

@@ -24,6 +24,7 @@ from hsi_toolkit.models.hypersigma.blocks import (
     as_maps,
     conv1x1,
     position_table,
+    sampling_blocks,
     unused,
 )
 
@@ -60,7 +61,7 @@ class TransformerSize:
 
     def stack(self, points: int, last: int | None = None) -> BlockStack:
         """The blocks of this size, of which nobody reads those behind ``last``."""
-        return BlockStack(
+        return sampling_blocks(
             self.depth,
             self.dim,
             self.heads,

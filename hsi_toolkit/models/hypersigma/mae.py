@@ -19,6 +19,7 @@ from hsi_toolkit.models.hypersigma.blocks import (
     INIT_STD,
     NORM_EPS,
     Block,
+    BlockStack,
     PatchEmbed,
     freeze,
     init_blocks,
@@ -82,11 +83,11 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_pos_embed = nn.Parameter(decoder_positions, requires_grad=False)
         freeze(self.pos_embed)
         rates = drop_path_rates(size.drop_path, size.depth)
-        self.blocks = nn.ModuleList(Block(size.dim, size.heads, None, rate, config.scale) for rate in rates)
+        self.blocks = BlockStack(Block(size.dim, size.heads, None, rate, config.scale) for rate in rates)
         init_blocks(self.blocks)
         self.norm = nn.LayerNorm(size.dim, eps=NORM_EPS)
         self.decoder_embed = nn.Linear(size.dim, dim)
-        self.decoder_blocks = nn.ModuleList(
+        self.decoder_blocks = BlockStack(
             Block(dim, config.decoder_heads, None, rate, config.scale)
             for rate in rates[: config.decoder_depth]
         )
@@ -121,9 +122,7 @@ class MaskedAutoencoder(nn.Module):
             noise = torch.rand(x.shape[:2], device=x.device)
         mask = random_mask(noise, mask_ratio)
         x = gather_tokens(x, mask.ids_keep)
-        for block in self.blocks:
-            x = block(x, grid)
-        latent = self.norm(x)
+        latent = self.norm(self.blocks.outputs(x, grid, (len(self.blocks) - 1,))[0])
         pred = self._decode(latent, mask, grid)
         loss, _ = reconstruction_loss(
             pred, self.target(imgs), mask.removed.to(pred.device), normalise=config.norm_pix_loss
@@ -137,8 +136,7 @@ class MaskedAutoencoder(nn.Module):
             gather_tokens(torch.cat([x, hidden.to(x.dtype)], dim=1), mask.ids_restore)
             + self.decoder_pos_embed
         )
-        for block in self.decoder_blocks:
-            x = block(x, grid)
+        (x,) = self.decoder_blocks.outputs(x, grid, (len(self.decoder_blocks) - 1,))
         pred: Tensor = self.decoder_pred(self.decoder_norm(x))
         return pred
 

@@ -12,6 +12,7 @@ from hsi_toolkit.models.hypersigma.blocks import (
     enhance,
     gate,
     position_table,
+    sampling_blocks,
     unused,
 )
 from hsi_toolkit.models.hypersigma.encoders import (
@@ -96,7 +97,7 @@ class Refining(nn.Module):
         size = config.size
         self.patch_embed_add = PatchEmbed(size.dim, channels, patch=1)
         self.pos_embed_add = position_table(config.img_size**2, channels) if config.positions else None
-        self.blocks_add = BlockStack(
+        self.blocks_add = sampling_blocks(
             REFINING_DEPTH, channels, size.heads, interval=REFINING_INTERVAL, drop_path=size.drop_path
         )
 

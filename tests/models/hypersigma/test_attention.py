@@ -57,3 +57,20 @@ def test_a_missing_value_stays_in_its_own_sample() -> None:
         out = attention(x, (3, 3))
     assert out[0, 4].isnan().all()
     assert out[1].isfinite().all()
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_half_precision_samples_the_same_places_of_a_large_grid(trained: bool) -> None:
+    torch.manual_seed(2)
+    attention = SampledAttention(16, 2, points=4)
+    nn.init.zeros_(attention.sampling_offsets.weight)
+    attention.sampling_offsets.bias.data.fill_(0.25)
+    x = torch.randn(1, 64 * 64, 16)
+    with torch.set_grad_enabled(trained):
+        exact = attention(x, (64, 64))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = attention(x, (64, 64))
+        pure = attention.to(torch.bfloat16)(x.to(torch.bfloat16), (64, 64))
+    for rounded in (mixed, pure):
+        assert rounded.dtype == torch.bfloat16
+        assert (rounded - exact).abs().max() < 0.05 * exact.abs().max()

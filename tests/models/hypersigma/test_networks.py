@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hsi_toolkit.errors import ModelError, ParameterError
+from hsi_toolkit.models.hypersigma.blocks import recompute_activations
 from hsi_toolkit.models.hypersigma.change import ChangeConfig, ChangeNetwork
 from hsi_toolkit.models.hypersigma.classification import (
     ClassifierConfig,
@@ -140,7 +141,7 @@ def test_recomputed_activations_give_the_same_gradients(tiny: TransformerSize) -
     network.eval()
     gradients = []
     for recompute in (False, True):
-        network.spat_encoder.blocks.recompute = recompute
+        recompute_activations(network, recompute)
         network.zero_grad()
         network(*given).square().sum().backward()
         gradients.append(network.spat_encoder.patch_embed.proj.weight.grad.clone())

@@ -65,7 +65,7 @@ def choose_runner(case: Case) -> Runner | None:
 
 
 def run_network(case: Case) -> None:
-    """Outputs, features along the way and losses of a head."""
+    """Outputs, features along the way and losses of a head, the same when training as when not."""
     make = _maker(case)
     assert make is not None
     given = case.group("input")
@@ -76,11 +76,15 @@ def run_network(case: Case) -> None:
             values = procedural.uniform(f"input:{each['name']}", tuple(each["shape"])) + 0.5
             values = values * (each["hi"] - each["lo"]) + each["lo"]
             given[each["name"]] = torch.from_numpy(values.astype(np.float32))
+    arguments = [given[name] for name in _ARGUMENTS if name in given]
     with torch.no_grad():
-        outputs = network(*(given[name] for name in _ARGUMENTS if name in given))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        outputs = _as_tuple(network(*arguments))
         computed = _statistics(outputs, case) if "proc" in case.spec else _named(network, outputs, given)
     _compare(case, computed)
+    if "proc" not in case.spec:
+        network.load_state_dict(case.group("state_dict"))
+        for trained, inferred in zip(_as_tuple(network(*arguments)), outputs, strict=True):
+            torch.testing.assert_close(trained, inferred, atol=1e-5, rtol=1e-4)
 
 
 def run_pretraining(case: Case) -> None:
@@ -380,6 +384,10 @@ _FULL_SIZE = {
 
 def _maker(case: Case) -> Callable[[Case], nn.Module] | None:
     return _MAKERS.get(case.spec.get("cls") or _FULL_SIZE.get(case.name, ""))
+
+
+def _as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _built(make: Callable[[], _Network], case: Case) -> _Network:
