@@ -13,7 +13,8 @@ from sklearn.cluster import KMeans
 
 from hsi_toolkit.errors import LabelError, ParameterError
 from hsi_toolkit.scene import read_pixels
-from hsi_toolkit.spectral.library import LIBRARY_SUFFIXES, SpectralLibrary
+from hsi_toolkit.spectral.library import SpectralLibrary
+from hsi_toolkit.tasks.common import LIBRARY_SUFFIXES
 from hsi_toolkit.training.grid import Grid
 from hsi_toolkit.training.label_vector import open_layer, read_outlines
 from hsi_toolkit.training.labels import read_labels

@@ -1,4 +1,4 @@
-"""Spectral libraries: named spectra, read from and written to ENVI libraries and CSV tables."""
+"""Spectral libraries: named spectra from ENVI libraries, CSV tables and text files of ECOSTRESS and USGS."""
 
 import csv
 import io
@@ -18,11 +18,10 @@ from hsi_toolkit.scene.metadata import parse_number, split_list, to_nanometres, 
 from hsi_toolkit.scene.readers.envi_header import EnviHeader, read_header, read_layout
 from hsi_toolkit.scene.sampling import read_pixels
 from hsi_toolkit.spectral.resample import resampling_matrix
+from hsi_toolkit.spectral.text_spectra import read_text_spectrum
 from hsi_toolkit.training.labels import Labels
 
 Float64 = NDArray[np.float64]
-
-LIBRARY_SUFFIXES = (".sli", ".hdr", ".esl", ".csv")
 
 MOST_PIXELS_A_GROUP = 2000
 """Pixels of a polygon or class that its mean is taken from."""
@@ -67,7 +66,10 @@ class SpectralLibrary:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """A library from an ENVI library (.sli, or its .hdr) or a CSV table (see ``write``).
+        """A library from an ENVI library (.sli or .hdr), a CSV table or a text file of ECOSTRESS or USGS.
+
+        A table is either long, as ``write`` makes it, or wide: a row for each spectrum under headings that
+        are wavelengths in nanometres, its first column being the names.
 
         Raises:
             SceneError: it cannot be read or is no library.
@@ -75,7 +77,11 @@ class SpectralLibrary:
         path = Path(path)
         if not path.is_file():
             raise SceneError(f"There is no file {path}.", "Check the path of the spectral library.")
-        return cls._read_csv(path) if path.suffix.lower() == ".csv" else cls._read_envi(path)
+        suffix = path.suffix.lower()
+        if suffix == ".txt":
+            spectrum = read_text_spectrum(path)
+            return cls(spectrum.values[None], (spectrum.name,), spectrum.wavelength)
+        return cls._read_csv(path) if suffix == ".csv" else cls._read_envi(path)
 
     @classmethod
     def of_labels(cls, scene: xr.DataArray, labels: Labels, *, by_group: bool = False, seed: int = 0) -> Self:
@@ -204,6 +210,9 @@ class SpectralLibrary:
                 f"{path} is no table with a heading and a row for each band.",
                 "Put the wavelengths in the first column and a spectrum in each further one.",
             )
+        places = [place for place, text in enumerate(rows[0]) if parse_number(text) is not None]
+        if len(places) > 1 and places == list(range(places[0], width)) and places[0] > 0:
+            return cls._of_wide_table(path, rows, places[0])
         parsed = [[_cell(text) for text in row] for row in rows[1:]]
         for number, row in enumerate(parsed, start=2):
             if None in row:
@@ -219,6 +228,18 @@ class SpectralLibrary:
             unit = _UNIT_IN_HEADING.search(heading)
             wavelength = to_nanometres(table[:, 0], unit[1] if unit else None)
         return cls(table[:, 1:].T, tuple(name.strip() for name in rows[0][1:]), wavelength)
+
+    @classmethod
+    def _of_wide_table(cls, path: Path, rows: list[list[str]], first: int) -> Self:
+        """A row for each spectrum; the columns from ``first`` on are headed by their wavelengths."""
+        wavelength = np.array([parse_number(text) for text in rows[0][first:]], np.float64)
+        cells = [[_cell(text) for text in row[first:]] for row in rows[1:]]
+        for number, row in enumerate(cells, start=2):
+            if None in row:
+                raise SceneError(f"Line {number} of {path} holds what is no number.", "Correct the table.")
+        spectra = np.array(cells, np.float64)
+        names = tuple(row[0].strip() for row in rows[1:])
+        return cls(spectra, names, to_nanometres(wavelength, None))
 
     @classmethod
     def _read_envi(cls, path: Path) -> Self:

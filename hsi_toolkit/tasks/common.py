@@ -5,7 +5,7 @@ from typing import Any
 from .base import parameter
 
 VECTOR_SUFFIXES = (".gpkg", ".shp", ".geojson", ".fgb", ".json", ".kml", ".gml")
-LIBRARY_SUFFIXES = (".sli", ".csv")
+LIBRARY_SUFFIXES = (".sli", ".hdr", ".esl", ".csv", ".txt")
 MAP_SUFFIXES = (".tif",)
 
 HSIMAE_PAPER = (

@@ -42,7 +42,7 @@ class Target(Task):
         "vector",
         "Target",
         "Points or polygons on the target, each an example; or a spectral library (.sli, .csv).",
-        suffixes=(*common.VECTOR_SUFFIXES, ".sli", ".csv"),
+        suffixes=(*common.VECTOR_SUFFIXES, *common.LIBRARY_SUFFIXES),
         geometries=("polygon", "point"),
         option="-t",
     )

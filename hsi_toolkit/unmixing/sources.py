@@ -11,7 +11,8 @@ from pyogrio.errors import DataSourceError
 
 from hsi_toolkit.errors import LabelError, ParameterError, SceneError
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.spectral.library import LIBRARY_SUFFIXES, SpectralLibrary
+from hsi_toolkit.spectral.library import SpectralLibrary
+from hsi_toolkit.tasks.common import LIBRARY_SUFFIXES
 from hsi_toolkit.training.label_vector import open_layer
 from hsi_toolkit.training.labels import read_labels
 from hsi_toolkit.unmixing.blind import Extraction, find_endmembers

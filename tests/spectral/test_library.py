@@ -1,5 +1,7 @@
 """Spectral libraries, read and written."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -103,3 +105,61 @@ def test_real_libraries_are_read(shared):
         found = SpectralLibrary.read(path)
         assert found.wavelength is not None
         assert 300 < found.wavelength.min() < found.wavelength.max() < 20_000
+
+
+class TestSamples:
+    """The sample of each format holds the same spectra."""
+
+    @pytest.fixture
+    def samples(self, shared):
+        return shared / "products" / "speclib"
+
+    @pytest.fixture
+    def expected(self, samples):
+        return json.loads((samples / "expected.json").read_text(encoding="utf-8"))["library"]
+
+    @pytest.mark.parametrize("file", ["library.sli", "library.hdr", "long.csv", "wide.csv"])
+    def test_libraries_of_several_spectra(self, samples, expected, file):
+        library = SpectralLibrary.read(samples / file)
+        assert list(library.names) == expected["names"]
+        np.testing.assert_allclose(library.wavelength, expected["wavelengths_nm"], atol=0.01)
+        np.testing.assert_allclose(library.spectra, expected["spectra"], rtol=1e-4)
+
+    @pytest.mark.parametrize(
+        ("file", "name", "number"),
+        [
+            ("sample.veg.synthetic.spectrum.txt", "soil_01", 0),
+            (
+                "ASCIIdata_splib07a/ChapterV_Vegetation/splib07a_Synthetic_Leaf_ASDFRa_AREF.txt",
+                "Synthetic Leaf",
+                1,
+            ),
+        ],
+    )
+    def test_single_spectra_as_text(self, samples, expected, file, name, number):
+        library = SpectralLibrary.read(samples / file)
+        wanted = np.array(expected["spectra"][number])
+        assert library.names == (name,)
+        np.testing.assert_allclose(library.wavelength, expected["wavelengths_nm"], atol=0.01)
+        known = np.isfinite(library.spectra[0])
+        assert known.sum() > 100
+        np.testing.assert_allclose(library.spectra[0][known], wanted[known], rtol=1e-4)
+
+
+def test_a_descending_text_spectrum_ascends_and_percent_become_shares(tmp_path):
+    path = tmp_path / "grass.spectrum.txt"
+    path.write_text(
+        "Name: Grass\nX Units: Wavelength (micrometers)\nY Units: Reflectance (percent)\n\n"
+        "2.0 30\n1.0 20\n0.5 10\n"
+    )
+    library = SpectralLibrary.read(path)
+    assert library.names == ("Grass",)
+    assert library.wavelength.tolist() == [500, 1000, 2000]
+    np.testing.assert_allclose(library.spectra, [[0.1, 0.2, 0.3]])
+
+
+def test_text_that_is_no_spectrum_is_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("Dear diary,\n1 2\n")
+    with pytest.raises(SceneError, match="no spectrum"):
+        SpectralLibrary.read(path)
