@@ -16,7 +16,8 @@ from ..qgis_plugin.styling import Look, scores
 LIBRARY = Parameter(
     kind="file",
     label="Spectral library",
-    help="Take the target's spectra from this library instead: an ENVI library, a table of spectra, or a text file of ECOSTRESS or USGS.",
+    help="Take the target's spectra from this library instead: an ENVI library,"
+    " a table of spectra, or a text file of ECOSTRESS or USGS.",
     suffixes=LIBRARY_SUFFIXES,
     name="library",
 )

@@ -23,7 +23,8 @@ SOURCES = (
     Parameter(
         kind="file",
         label="Spectral library",
-        help="Take the endmembers from this library instead: an ENVI library, a table of spectra, or a text file of ECOSTRESS or USGS.",
+        help="Take the endmembers from this library instead: an ENVI library,"
+        " a table of spectra, or a text file of ECOSTRESS or USGS.",
         suffixes=LIBRARY_SUFFIXES,
         name="library",
     ),
