@@ -22,16 +22,20 @@ PERCENTILES = (2.0, 98.0)
 
 @dataclass(frozen=True)
 class Composite:
-    """Three wavelengths (nm) to show as red, green and blue; bands further off than ``reach`` do not do."""
+    """Three wavelengths (nm) to show as red, green and blue; bands further off than ``reach`` do not do.
+
+    ``keeps_grey`` stretches reflectance alike in all channels.
+    """
 
     title: str
     wavelengths: Tuple[float, float, float]
     reach: float
     help: str
+    keeps_grey: bool = False
 
 
 COMPOSITES: Dict[str, Composite] = {
-    "natural": Composite("Natural colour", (660.0, 550.0, 470.0), 60.0, "As the eye sees it"),
+    "natural": Composite("Natural colour", (660.0, 550.0, 470.0), 60.0, "As the eye sees it", True),
     "infrared": Composite("False colour", (860.0, 660.0, 550.0), 60.0, "Near infrared in red: plants glow"),
     "swir": Composite(
         "Short-wave infrared", (2200.0, 1650.0, 860.0), 100.0, "Soils, minerals, moisture and burnt areas"
@@ -46,8 +50,9 @@ class CompositeError(Exception):
 def show_composite(layer: QgsRasterLayer, name: str) -> Tuple[int, int, int]:
     """Show ``COMPOSITES[name]``; returns the bands in red, green and blue, counted from one.
 
-    Reflectance is stretched alike in all channels, so that grey stays grey; other numbers, in which blue
-    light and the sensor's gains would tint everything, channel by channel.
+    Natural colours of reflectance are stretched alike in all channels, so that grey stays grey. Others are
+    stretched channel by channel: blue light and the sensor's gains would tint everything, and beside the near
+    infrared of plants all else would be dark.
 
     Raises:
         CompositeError: the layer has no wavelengths, or none near the ones wanted.
@@ -57,7 +62,7 @@ def show_composite(layer: QgsRasterLayer, name: str) -> Tuple[int, int, int]:
     chosen = choose_bands(bands, composite, layer.name())
     provider = layer.dataProvider()
     samples = [_sample(provider, layer.extent(), band) for band in chosen]
-    if bands.quantity == "reflectance" and name != "swir":
+    if bands.quantity == "reflectance" and composite.keeps_grey:
         limits = [_limits([value for sample in samples for value in sample])] * 3
     else:
         limits = [_limits(sample) for sample in samples]

@@ -304,7 +304,8 @@ def polygons_to_map(
     yield lambda: bool(layers_of(UNCERTAINTY))
     tour.say(f"Polygons to map took {time.monotonic() - began:.0f} s in QGIS")
     yield 1.0
-    tour.say(max((each.toPlainText() for each in dialog.findChildren(QTextEdit)), key=len))
+    texts = [each.toPlainText() for each in dialog.findChildren(QTextEdit)]
+    tour.say(next((text for text in texts if "Algorithm started" in text), ""))
     dialog.close()
 
 
@@ -341,6 +342,10 @@ def where_to_draw(tour: Tour, training: QgsVectorLayer) -> Steps:
     dialog.runAlgorithm()
     yield lambda: bool(layers_of(PLACES))
     dialog.close()
+    # The layer is put into its group after it has been added.
+    yield 1.0
+    node_of(layers_of(PLACES)[0]).setExpanded(True)
+    node_of(class_map).setExpanded(False)
     yield from drawn()
     tour.shoot("draw-next", iface.mainWindow())
 

@@ -72,6 +72,17 @@ def test_reflectance_keeps_grey_grey_by_one_stretch(composites, tmp_path):
     assert found[0] == found[1] == found[2]
 
 
+def test_false_colours_of_reflectance_are_stretched_band_by_band(composites, tmp_path):
+    bands = [lambda pixel: pixel / 400, lambda pixel: pixel / 200, lambda pixel: pixel / 100]
+    layer = scene(tmp_path, [550, 660, 860], bands, "description = {reflectance}")
+    composites.show_composite(layer, "infrared")
+    assert limits(layer) == [
+        (pytest.approx(0.02), pytest.approx(0.97)),
+        (pytest.approx(0.01), pytest.approx(0.485)),
+        (pytest.approx(0.005), pytest.approx(0.2425)),
+    ]
+
+
 def test_other_numbers_are_stretched_band_by_band_between_their_percentiles(composites, tmp_path):
     bands = [lambda pixel: pixel, lambda pixel: 10 * pixel, lambda pixel: 100 * pixel]
     layer = scene(tmp_path, [470, 550, 660], bands)
