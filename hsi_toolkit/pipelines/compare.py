@@ -10,15 +10,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_toolkit.errors import SceneError
+from hsi_toolkit.errors import ParameterError, SceneError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.quality.matching import BandMoments
+from hsi_toolkit.quality.matching import BandMoments, match_spectra
 from hsi_toolkit.quality.metrics import SSIM_RADIUS, CubeComparison, CubeQuality, pixel_angles
 from hsi_toolkit.quality.pictures import comparison_png
 from hsi_toolkit.reports.report import KeyFigure, ReportContent, write_report
 from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
 from hsi_toolkit.scene.blocks import values_of
+from hsi_toolkit.spectral.library import SpectralLibrary
 from hsi_toolkit.tasks.compare import Compare
 
 #: Longest side of the report's pictures.
@@ -30,6 +31,7 @@ def run(task: Compare, progress: Progress) -> Mapping[str, object]:
     for target in (task.output, task.report):
         if target:
             check_output(target, overwrite=task.overwrite)
+    endmembers = _endmember_angles(task)
     scene, reference = _aligned(open_scene(task.scene), open_scene(task.reference), task)
     warnings = _warnings(scene, reference)
     memory = task.memory_limit * 2**19 if task.memory_limit else None
@@ -42,6 +44,10 @@ def run(task: Compare, progress: Progress) -> Mapping[str, object]:
     outputs = {"spectral_angle": task.output} if task.output else {}
     result = {
         "summary": _summary(quality),
+        "facts": {
+            f"Endmember {name}": f"{math.degrees(angle):.2f}° from the reference"
+            for name, angle in endmembers.items()
+        },
         "warnings": warnings,
         "psnr": _finite(quality.mean_psnr),
         "ssim": _finite(quality.mean_ssim),
@@ -49,6 +55,7 @@ def run(task: Compare, progress: Progress) -> Mapping[str, object]:
         "spectral_angle": _finite(quality.spectral_angle),
         "ergas": _finite(quality.ergas),
         "pixels": quality.pixels,
+        "endmember_angles": endmembers,
         "matched_bands": [pair + 1 for pair in pairs],
         "bands": {
             name: [_finite(value) for value in getattr(quality, name)] for name in ("psnr", "ssim", "rmse")
@@ -60,6 +67,30 @@ def run(task: Compare, progress: Progress) -> Mapping[str, object]:
         html, figures = write_report(content, task.report, overwrite=task.overwrite)
         outputs |= {"report": str(html), "figures": str(figures)}
     return {**result, "outputs": outputs}
+
+
+def _endmember_angles(task: Compare) -> dict[str, float]:
+    """The angle, in radians, of the found endmember that is paired with each of the reference.
+
+    Raises:
+        ParameterError: one of both libraries is missing, or they have other bands or too few spectra.
+    """
+    if not task.spectra and not task.reference_spectra:
+        return {}
+    if not task.spectra or not task.reference_spectra:
+        raise ParameterError(
+            "Endmembers are scored by two libraries, one is given.", "Give --spectra and --reference-spectra."
+        )
+    found, wanted = SpectralLibrary.read(task.spectra), SpectralLibrary.read(task.reference_spectra)
+    if found.spectra.shape[1] != wanted.spectra.shape[1] or len(found) < len(wanted):
+        raise ParameterError(
+            f"The library holds {len(found)} spectra of {found.spectra.shape[1]} bands, the reference "
+            f"{len(wanted)} of {wanted.spectra.shape[1]}.",
+            "Give libraries on the same bands, with at least as many spectra as the reference.",
+        )
+    known = np.isfinite(found.spectra).all(axis=0) & np.isfinite(wanted.spectra).all(axis=0)
+    _, angles = match_spectra(found.spectra[:, known], wanted.spectra[:, known])
+    return dict(zip(wanted.names, (float(angle) for angle in angles), strict=True))
 
 
 def _summary(quality: CubeQuality) -> str:
@@ -196,7 +227,12 @@ def _report(
         kind="Comparison",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         summary=str(result["summary"]),
-        facts={"Compared": task.scene, "Reference": task.reference, "Pixels": f"{quality.pixels:,}"},
+        facts={
+            "Compared": task.scene,
+            "Reference": task.reference,
+            "Pixels": f"{quality.pixels:,}",
+            **_texts(result["facts"]),
+        },
         figures=[
             KeyFigure("PSNR", f"{quality.mean_psnr:.2f} dB", "mean over the bands"),
             KeyFigure("SSIM", f"{quality.mean_ssim:.4f}", "mean over the bands"),
@@ -238,6 +274,10 @@ def _pictures(
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _list(value: object) -> list[object]:

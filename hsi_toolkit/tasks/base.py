@@ -20,6 +20,7 @@ KINDS = (
     "vector",  # path of a polygon or point layer
     "field",  # name of a field of the vector parameter named by ``parent``
     "model",  # path of a model bundle, or the name of a fetched one
+    "file",  # path of another file, such as a spectral library
     "raster_output",
     "vector_output",  # path of a GeoPackage
     "model_output",
@@ -31,7 +32,7 @@ KINDS = (
     "flag",
     "text",
 )
-INPUT_PATHS = ("raster", "vector", "model")
+INPUT_PATHS = ("raster", "vector", "model", "file")
 OUTPUTS = ("raster_output", "vector_output", "model_output", "file_output", "folder_output")
 
 

@@ -18,7 +18,8 @@ class Compare(Task):
         "Judges a denoised, sharpened, decompressed or unmixed raster by a reference of the same size: root "
         "mean square error, peak signal-to-noise ratio and structural similarity of each band, and the mean "
         "spectral angle and ERGAS of the whole. Fractions come in no order: let their bands be matched "
-        "first. Bands that either file calls bad and pixels without data are left out."
+        "first; endmembers are scored beside them. Bands that either file calls bad and pixels without data "
+        "are left out."
     )
     group: ClassVar[str] = "Analysis"
     tags: ClassVar[Tuple[str, ...]] = ("quality", "PSNR", "SSIM", "SAM", "ERGAS", "RMSE", "difference")
@@ -30,7 +31,7 @@ class Compare(Task):
     )
     examples: ClassVar[Tuple[str, ...]] = (
         "hsi compare clean.tif reference.hdr --report quality.html",
-        "hsi compare abundances.tif truth.tif --match",
+        "hsi compare abundances.tif truth.tif --match --spectra em.csv --reference-spectra truth.csv",
     )
 
     scene: str = parameter("raster", "Scene", "The cube to judge.", positional=True)
@@ -58,6 +59,20 @@ class Compare(Task):
         "Match bands",
         "The bands are fractions in any order: pair each reference band with the one that fits it best.",
         default=False,
+    )
+    spectra: Optional[str] = parameter(
+        "file",
+        "Endmembers",
+        "A library of found endmembers, to be scored by their spectral angle.",
+        suffixes=common.LIBRARY_SUFFIXES,
+        default=None,
+    )
+    reference_spectra: Optional[str] = parameter(
+        "file",
+        "Reference endmembers",
+        "The library they should equal; each of its spectra is paired with the one that fits best overall.",
+        suffixes=common.LIBRARY_SUFFIXES,
+        default=None,
     )
     peak: Optional[float] = parameter(
         "number",

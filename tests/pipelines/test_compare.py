@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from hsi_toolkit.errors import SceneError
+from hsi_toolkit.errors import ParameterError, SceneError
 from hsi_toolkit.pipelines import run
 from hsi_toolkit.scene import RasterWriter, make_scene, open_scene
+from hsi_toolkit.spectral.library import SpectralLibrary
 from hsi_toolkit.tasks.compare import Compare
 
 
@@ -71,3 +72,20 @@ def test_other_sizes_are_refused_with_both_named(tmp_path, cubes):
     )
     with pytest.raises(SceneError, match=r"39 rows.*40"):
         run(task)
+
+
+def test_endmembers_are_paired_and_scored(tmp_path, cubes):
+    _, reference = cubes
+    wanted = np.array([[0.1, 0.2, 0.5, 0.4], [0.4, 0.3, 0.2, 0.1], [0.2, 0.2, 0.2, 0.2]])
+    SpectralLibrary(wanted, ("tree", "roof", "soil")).write(tmp_path / "truth.csv")
+    SpectralLibrary(2 * wanted[[1, 2, 0]], ("a", "b", "c")).write(tmp_path / "found.csv")
+    path = write(tmp_path / "a.tif", reference)
+    task = Compare(
+        scene=path,
+        reference=path,
+        spectra=str(tmp_path / "found.csv"),
+        reference_spectra=str(tmp_path / "truth.csv"),
+    )
+    assert run(task)["endmember_angles"] == pytest.approx({"tree": 0, "roof": 0, "soil": 0}, abs=1e-6)
+    with pytest.raises(ParameterError, match="one is given"):
+        run(Compare(scene=path, reference=path, spectra=str(tmp_path / "found.csv")))
