@@ -50,6 +50,7 @@ class ProfileDock(QgsDockWidget):
         self.means: List[Spectrum] = []
         self._asked: Set[str] = set()
         self._work: Optional[Work] = None
+        self._inquiries: List[Work] = []
         self.tool = PixelTool(self.canvas)
         self.tool.picked.connect(self.pick)
         self.controls, self.plot, self.status = ProfileControls(), SpectrumPlot(), QLabel()
@@ -222,6 +223,7 @@ class ProfileDock(QgsDockWidget):
             f"Wavelengths of {scene.name()}", lambda feedback: client.run_task("info", task, feedback)
         )
         work.done.connect(lambda result, error: self._take_wavelengths(layer_id, result))
+        self._inquiries.append(work)
         work.start()
 
     def _take_wavelengths(self, layer_id: str, result: Optional[Dict[str, Any]]) -> None:
@@ -299,10 +301,10 @@ class ProfileDock(QgsDockWidget):
 
     def stop(self) -> None:
         """End what runs and let go of the canvas and the project."""
-        if self._work is not None:
-            self._work.done.disconnect(self._take_means)
-            self._work.cancel()
-            self._work = None
+        for work in filter(None, [self._work, *self._inquiries]):
+            work.done.disconnect()
+            work.cancel()
+        self._work, self._inquiries = None, []
         project = QgsProject.instance()
         project.layersAdded.disconnect(self.controls.offer_scenes)
         project.layersRemoved.disconnect(self.controls.offer_scenes)

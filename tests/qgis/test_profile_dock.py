@@ -117,14 +117,18 @@ def stored(layer, column, row):
     return [values[(band * tiny.SIDE + row) * tiny.SIDE + column] for band in range(tiny.BANDS)]
 
 
-def wait_for(work):
-    """Let QGIS do a task and deliver what it brings."""
+def wait_for(work, then=None):
+    """Let QGIS do a task and deliver what it brings; ``then`` is done as soon as somebody listens."""
     from qgis.PyQt.QtCore import QEventLoop, QTimer
 
-    loop = QEventLoop()
-    work.done.connect(lambda *_: loop.quit())
-    QTimer.singleShot(20_000, loop.quit)
-    loop.exec()
+    loop, told = QEventLoop(), []
+    work.done.connect(lambda *_: (told.append(True), loop.quit()))
+    if then is not None:
+        then()
+    if not told:
+        QTimer.singleShot(20_000, loop.quit)
+        loop.exec()
+    assert told, "the task has not ended"
 
 
 def read_means(dock, layer, field="class"):
@@ -371,9 +375,7 @@ def test_a_cancelled_reading_leaves_what_was_shown(dock, project):
     project.addMapLayer(layer)
     before = read_means(dock, layer)
     dock.read_means()
-    work = dock._work
-    dock.read_means()
-    wait_for(work)
+    wait_for(dock._work, dock.read_means)
     assert {spectrum.name for spectrum in dock.means} == set(before)
     assert dock.controls.means_button.text() == "Class means"
 
@@ -437,6 +439,36 @@ def test_wavelengths_of_the_engine_are_kept_with_the_layer(dock, project, tmp_pa
     assert dock.figure().axis.bad == {0}
     dock._take_wavelengths(layer.id(), {"wavelengths_nm": [400.0, 500.0], "bad_bands": []})
     assert list(dock.figure().axis.positions) == tiny.wavelengths()
+
+
+def test_what_qgis_does_not_show_the_engine_is_asked_for(dock, project, tmp_path, engine_python, monkeypatch):
+    from osgeo import gdal
+    from qgis.core import QgsRasterLayer
+    from qgis.PyQt.QtCore import QEventLoop, QTimer
+
+    from hsi_toolkit.qgis_plugin import client
+
+    monkeypatch.setenv("HSI_PYTHON", str(engine_python))
+    path = tmp_path / "imagery.tif"
+    raster = gdal.GetDriverByName("GTiff").Create(str(path), 4, 4, 12)
+    for band in range(12):
+        # A domain of its own, stored in the file: QGIS's page about the layer leaves it out.
+        centre = f"{0.4 + 0.1 * band:.3f}"
+        raster.GetRasterBand(band + 1).SetMetadataItem("CENTRAL_WAVELENGTH_UM", centre, "IMAGERY")
+    raster = None
+    layer = QgsRasterLayer(str(path), "imagery", "gdal")
+    project.addMapLayer(layer)
+    dock.iface.window.show()
+    dock.show()
+    loop = QEventLoop()
+    take = dock._take_wavelengths
+    monkeypatch.setattr(dock, "_take_wavelengths", lambda *told: (take(*told), loop.quit()))
+    dock.controls.scene_box.setLayer(layer)
+    assert not dock.figure().axis.is_wavelength
+    QTimer.singleShot(60_000, loop.quit)
+    loop.exec()
+    client.stop()
+    assert list(dock.figure().axis.positions) == pytest.approx([400 + 100 * band for band in range(12)])
 
 
 def test_hovering_reads_out_the_nearest_band(dock):
