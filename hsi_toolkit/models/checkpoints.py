@@ -105,7 +105,8 @@ def read_weights(path: str | Path) -> object:
         raise ModelError(
             f"{file} is damaged or was not written by torch.save.", "Download it again."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    # Bytes that are no pickle fail anywhere inside the reader, with any kind of error.
+    except Exception as error:
         raise ModelError(
             f"{file} is damaged or incomplete and cannot be read as weights.", "Download it again."
         ) from error

@@ -3,6 +3,7 @@
 import collections
 import os
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,7 +133,9 @@ def test_a_file_cut_short_is_one_clear_sentence(tmp_path: Path, name: str, share
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"<html>404 not found</html>", os.urandom(2000)])
+@pytest.mark.parametrize(
+    "content", [b"<html>404 not found</html>", *(random.Random(seed).randbytes(2000) for seed in range(30))]
+)
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(ModelError, match=r"w\.pth is damaged"):
