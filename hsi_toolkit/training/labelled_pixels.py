@@ -10,7 +10,8 @@ from scipy import sparse
 
 from hsi_toolkit.errors import LabelError
 from hsi_toolkit.scene.class_map import ClassEntry
-from hsi_toolkit.training.palette import customary_colour, palette, rgb
+from hsi_toolkit.tasks.palette import customary_colour
+from hsi_toolkit.training.palette import palette, rgb
 
 ClassValue = int | str
 

@@ -1,27 +1,11 @@
 """A qualitative palette that stays apart for colour-blind readers."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Okabe and Ito (2008) without black, then what stays apart from it of Tol's "muted" scheme (2021).
-_BASE = (
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442",
-    "#332288", "#117733", "#882255", "#999933", "#7f7f7f", "#6b4423", "#ddcc77",
-)  # fmt: skip
-
-#: Covers that everybody expects in a certain colour. They differ in lightness, too.
-_CUSTOMARY = (
-    (r"water|river|lake|\bsea\b|wasser|fluss", "#2b7bba"),
-    (r"tree|forest|\bwoods?\b|conifer|deciduous|baum|wald", "#1b7a43"),
-    (r"grass|meadow|pasture|lawn|low vegetation|wiese|rasen", "#a5d86e"),
-    (r"soil|bare|\bsand|boden", "#c79a6b"),
-    (r"roof|building|house|dach|gebäude", "#b3262a"),
-    (r"pavement|road|asphalt|impervious|street|straße", "#8d9096"),
-    (r"crop|arable|agricult|acker", "#e3b93c"),
-)
+from hsi_toolkit.tasks.palette import BASE
 
 #: Machado, Oliveira and Fernandes (2009), severity 1: linear RGB as seen with protanopia and deuteranopia.
 _DEFICIENCIES = np.array(
@@ -47,7 +31,7 @@ def palette(count: int, taken: Sequence[str] = ()) -> tuple[str, ...]:
     lies farthest from all before it, in the worst of normal, protan and deutan vision.
     """
     chosen: list[str] = []
-    for colour in _BASE:
+    for colour in BASE:
         if len(chosen) < count and colour_difference(colour, [*taken, *chosen]) >= _NEAR:
             chosen.append(colour)
     if len(chosen) == count:
@@ -62,12 +46,6 @@ def palette(count: int, taken: Sequence[str] = ()) -> tuple[str, ...]:
         chosen.append(colour)
         nearest = np.minimum(nearest, _distances(seen, colour))
     return tuple(chosen)
-
-
-def customary_colour(name: str) -> str | None:
-    """The colour that maps usually give a cover of this name, such as blue for water; None for others."""
-    words = name.casefold()
-    return next((colour for pattern, colour in _CUSTOMARY if re.search(pattern, words)), None)
 
 
 def colour_difference(colour: str, others: Sequence[str]) -> float:

@@ -525,21 +525,6 @@ def test_lines_break_at_holes_and_where_detectors_overlap(qgis_app):
     assert Axis(positions, True).runs() == [[0, 1, 2], [3, 4, 5], [6, 7]]
 
 
-def test_the_palette_is_the_cores(qgis_app):
-    import ast
-    from pathlib import Path
-
-    from hsi_toolkit.qgis_plugin import colours
-
-    core = Path(__file__).resolve().parents[2] / "hsi_toolkit" / "training" / "palette.py"
-    values = {}
-    for node in ast.parse(core.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id in ("_BASE", "_CUSTOMARY"):
-            values[node.targets[0].id] = ast.literal_eval(node.value)
-    assert values["_BASE"] == colours.BASE
-    assert values["_CUSTOMARY"] == colours.CUSTOMARY
-
-
 def test_colours_do_not_run_out_and_can_be_seen_on_light_and_dark(qgis_app):
     from qgis.PyQt.QtGui import QColor
 

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 import tiny
 
-from hsi_toolkit.qgis_plugin.colours import customary_colour
+from hsi_toolkit.hsi_toolkit.tasks.palette import customary_colour
 
 
 @pytest.fixture(scope="module")

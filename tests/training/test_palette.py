@@ -4,7 +4,8 @@ from itertools import combinations
 
 import pytest
 
-from hsi_toolkit.training.palette import colour_difference, customary_colour, ink, palette
+from hsi_toolkit.tasks.palette import customary_colour
+from hsi_toolkit.training.palette import colour_difference, ink, palette
 
 
 def test_the_first_colours_stay_apart_for_every_reader() -> None:
