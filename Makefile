@@ -54,16 +54,17 @@ test-core: setup
 # QGIS comes from Debian's packages where this user may install them. Without it the plugin's tests are
 # skipped and the run says so; HSI_REQUIRE_QGIS=1 makes that an error.
 qgis:
-	@$(QGIS_PYTHON) -c 'import qgis.core, pytest' 2>/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends qgis python3-qgis python3-pytest \
+	@$(QGIS_PYTHON) -c 'import ensurepip, pytest, qgis.core' 2>/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends qgis python3-qgis python3-venv python3-pytest \
 	  xvfb >/dev/null; } || test -z '$(HSI_REQUIRE_QGIS)' || { echo 'QGIS cannot be installed here.'; exit 1; }
 
 test-qgis: setup qgis
-	@if $(QGIS_PYTHON) -c 'import qgis.core, pytest' 2>/dev/null; then \
+	@if $(QGIS_PYTHON) -c 'import ensurepip, pytest, qgis.core' 2>/dev/null; then \
 	  cd tests/qgis && HSI_PYTHON='$(CURDIR)/$(BIN)/python' $(QGIS_PYTHON) -m pytest; \
 	else \
 	  echo '*** The tests of the QGIS plugin were SKIPPED: there is no QGIS here.'; \
-	  echo '*** On Debian and Ubuntu: apt install qgis python3-qgis python3-pytest'; \
+	  echo '*** On Debian and Ubuntu: apt install qgis python3-qgis python3-venv python3-pytest'; \
+	  test -z '$(HSI_REQUIRE_QGIS)'; \
 	fi
 
 lint: setup
