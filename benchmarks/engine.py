@@ -104,7 +104,7 @@ def measure_cancels(client, rounds, scene, labels, folder):
         ),
         "read": lambda text: text.startswith("Reading"),
         "compute": lambda text: text.startswith("Epoch"),
-        "write": lambda text: text.startswith("Classifying") and any(folder.glob(".map.*")),
+        "write": lambda text: text.startswith("Classifying") and any(folder.glob(".results.*/.map.*")),
         "stuck in C": lambda text: text.startswith("Stuck"),
     }
     rows = []
