@@ -50,11 +50,12 @@ def read_text_spectrum(path: Path) -> TextSpectrum:
 def _ecostress(path: Path, lines: list[str]) -> TextSpectrum:
     """``Key: value`` lines, then two columns; reflectance in percent becomes a share."""
     facts: dict[str, str] = {}
-    rows: list[tuple[float, float]] = []
+    rows: list[list[float]] = []
     for line in lines:
         numbers = [parse_number(part) for part in line.split()]
-        if len(numbers) == 2 and None not in numbers:
-            rows.append((float(numbers[0] or 0.0), float(numbers[1] or 0.0)))
+        row = [number for number in numbers if number is not None]
+        if len(row) == len(numbers) == 2:
+            rows.append(row)
         elif rows and line.strip():
             raise SceneError(f"{path} holds {line.strip()[:40]!r} among its numbers.", "Correct the file.")
         elif ":" in line:
