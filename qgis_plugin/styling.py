@@ -4,6 +4,7 @@ The style lies beside the raster as ``.qml``, so that batch, modeler, ``qgis_pro
 show it too; a layer that is loaded right away takes it from there.
 """
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, ClassVar, Optional, Sequence, Set
@@ -26,6 +27,7 @@ from qgis.core import (
     QgsSingleBandPseudoColorRenderer,
     QgsVectorLayer,
 )
+from qgis.PyQt.QtCore import QIODevice, QSaveFile
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtXml import QDomDocument
 
@@ -112,7 +114,11 @@ def natural(layer: QgsRasterLayer) -> None:
 
 
 def write_style(path: Path, make: Callable[[QgsRasterLayer], None]) -> None:
-    """Style the raster and write the style beside it, where QGIS looks for it; from any thread."""
+    """Style the raster and write the style beside it, where QGIS looks for it; from any thread.
+
+    Raises:
+        OSError: it cannot be written; what was there before is as it was.
+    """
     layer = QgsRasterLayer(str(path), path.stem, "gdal")
     if not layer.isValid():
         return
@@ -120,7 +126,10 @@ def write_style(path: Path, make: Callable[[QgsRasterLayer], None]) -> None:
     document = QDomDocument()
     symbology = QgsMapLayer.StyleCategory.Symbology
     layer.exportNamedStyle(document, QgsReadWriteContext(), symbology)
-    path.with_suffix(".qml").write_text(document.toString(1), encoding="utf-8")
+    style, content = QSaveFile(str(path.with_suffix(".qml"))), document.toByteArray(1)
+    written = style.open(QIODevice.OpenModeFlag.WriteOnly) and style.write(content) == content.size()
+    if not (written and style.commit()):
+        raise OSError(errno.EIO, style.errorString())
 
 
 @dataclass(frozen=True)
