@@ -48,7 +48,7 @@ class TransformerSize:
 
     @staticmethod
     def of(name: str) -> "TransformerSize":
-        """The size called ``name``: base, large or huge.
+        """The size called ``name``: small, base, large or huge.
 
         Raises:
             ParameterError: there is no such size.
@@ -73,8 +73,11 @@ class TransformerSize:
 
 
 BASE = TransformerSize()
+SMALL = TransformerSize(dim=128, depth=6, heads=4, out_indices=(1, 2, 3, 5))
+"""Half the blocks of Base and a sixth of its channels, which a processor can train; never released."""
 SIZES: Mapping[str, TransformerSize] = MappingProxyType(
     {
+        "small": SMALL,
         "base": BASE,
         "large": TransformerSize(dim=1024, depth=24, heads=16, out_indices=(7, 11, 15, 23), interval=6),
         "huge": TransformerSize(dim=1280, depth=32, heads=16, out_indices=(10, 15, 20, 31), interval=8),

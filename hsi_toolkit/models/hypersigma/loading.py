@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hsi_toolkit.errors import ModelError
+from hsi_toolkit.models.bundle import ModelBundle
 from hsi_toolkit.models.checkpoints import LoadReport, StateDict, load_by_name, read_weights
+from hsi_toolkit.models.header import read_header
 from hsi_toolkit.models.hypersigma.change import ChangeNetwork
 from hsi_toolkit.models.hypersigma.classification import (
     FusionClassifier,
@@ -45,8 +47,8 @@ class LoadingRule:
     """What a task takes from a pretrained encoder.
 
     ``embedding`` is the patch embedding or ``spat_map``: never loaded, only the spatial one of 3 bands and
-    the spectral one of 64 pixels (``special``), or all that fits its shape, biases always (``fitting``).
-    ``positions`` are left out, loaded as they are, or resized.
+    the spectral one of 64×64 pixels if it fits (``special``), or all that fits its shape, biases always
+    (``fitting``). ``positions`` are left out, loaded as they are, or resized.
     """
 
     embedding: Literal["never", "special", "fitting"]
@@ -78,6 +80,12 @@ RULES: Mapping[type[nn.Module], tuple[LoadingRule, LoadingRule]] = MappingProxyT
 """The rules of the spatial and of the spectral encoder."""
 
 
+ARCHITECTURES: Mapping[str, Branch] = MappingProxyType(
+    {"hypersigma_spatial_mae": "spatial", "hypersigma_spectral_mae": "spectral"}
+)
+"""What model bundles call the autoencoders."""
+
+
 class Pretrained(NamedTuple):
     """A pretrained autoencoder's weights: which encoder, the name of its size, and its tensors."""
 
@@ -87,25 +95,57 @@ class Pretrained(NamedTuple):
 
 
 def read_pretrained(path: str | Path) -> Pretrained:
-    """Read a released pretraining file, such as ``spat-vit-base-ultra-checkpoint-1599.pth``.
+    """Read a released pretraining file, such as ``spat-vit-base-ultra-checkpoint-1599.pth``, or a bundle.
 
     Nothing in it is executed; the training arguments that it holds besides are plain values.
 
     Raises:
         ModelError: the file is missing, damaged, would run code, or holds no HyperSIGMA encoder.
     """
-    state = read_state_dict(path)
+    state = _bundled(path) if is_bundle(path) else read_state_dict(path)
+    return pretrained_of(state, path)
+
+
+def pretrained_of(state: StateDict, path: str | Path) -> Pretrained:
+    """Which encoder the tensors of a pretraining file are of; ``path`` is named where they are of none.
+
+    Raises:
+        ModelError: they are of no HyperSIGMA encoder of a known size.
+    """
     branch: Branch = "spectral" if "spat_map.weight" in state else "spatial"
     embedding = state.get("spat_map.weight" if branch == "spectral" else "patch_embed.proj.weight")
+    if embedding is not None and embedding.ndim != (2 if branch == "spectral" else 4):
+        embedding = None
     depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
     sizes = {(size.dim, size.depth): name for name, size in SIZES.items()}
     size = None if embedding is None else sizes.get((embedding.shape[0], depth))
     if size is None or "blocks.0.attn.qkv.weight" not in state:
         raise ModelError(
             f"{path} holds no pretrained HyperSIGMA encoder of a released size.",
-            "Choose a file such as spat-vit-base-ultra-checkpoint-1599.pth.",
+            "Choose a file such as spat-vit-base-ultra-checkpoint-1599.pth, or one of 'hsi pretrain'.",
         )
     return Pretrained(branch, size, state)
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Whether the file is a model bundle of this package.
+
+    Raises:
+        ModelError: it is a .safetensors file, but damaged.
+    """
+    file = Path(path)
+    return file.suffix == ".safetensors" and file.is_file() and "hsi_toolkit" in read_header(file).metadata
+
+
+def _bundled(path: str | Path) -> StateDict:
+    bundle = ModelBundle.load(path)
+    if bundle.metadata.architecture.name not in ARCHITECTURES:
+        raise ModelError(
+            f"{path} holds a {bundle.metadata.architecture.name} of the kind {bundle.metadata.kind!r} and no "
+            "pretrained HyperSIGMA encoder.",
+            "Choose one that was imported, or one of 'hsi pretrain'.",
+        )
+    return bundle.part("network")
 
 
 def read_state_dict(path: str | Path) -> StateDict:
@@ -194,7 +234,9 @@ def spatial_tensors(encoder: SpatialTransformer, state: Mapping[str, Tensor], ru
 def spectral_tensors(encoder: SpectralEncoder, state: Mapping[str, Tensor], rule: LoadingRule) -> StateDict:
     """What ``encoder`` takes from a pretrained spectral autoencoder, by the encoder's names."""
     taken = _common(encoder.state_dict(), state)
-    if not (rule.embedding == "special" and encoder.config.img_size == _PRETRAINED_SIDE):
+    fits = "spat_map.weight" in taken and taken["spat_map.weight"].shape == encoder.spat_map.weight.shape
+    special = encoder.config.img_size == _PRETRAINED_SIDE and fits
+    if not (rule.embedding == "special" and special):
         for name in ("spat_map.weight", "spat_map.bias"):
             taken.pop(name, None)
     if rule.positions == "resized" and "pos_embed" in taken:

@@ -25,7 +25,7 @@ from hsi_toolkit.models.hypersigma.blocks import (
     init_blocks,
     position_table,
 )
-from hsi_toolkit.models.hypersigma.encoders import BASE, SIZES, TransformerSize, pool_bands
+from hsi_toolkit.models.hypersigma.encoders import BASE, SIZES, SMALL, TransformerSize, pool_bands
 from hsi_toolkit.models.layers import drop_path_rates, reconstruction_loss, sincos_1d
 from hsi_toolkit.models.masking import TokenMask, gather_tokens, random_mask
 
@@ -52,8 +52,9 @@ class MAEConfig:
 
 MAE_SIZES: Mapping[str, MAEConfig] = MappingProxyType(
     {name: MAEConfig(size=size) for name, size in SIZES.items()}
+    | {"small": MAEConfig(img_size=32, patch=4, size=SMALL, decoder_dim=64, decoder_depth=2, decoder_heads=4)}
 )
-"""The released sizes: base, large and huge."""
+"""The released sizes base, large and huge, and a small one for processors, of smaller images."""
 
 
 class Prediction(NamedTuple):
