@@ -56,6 +56,7 @@ def make_scene(
     acquired: str | None = None,
     chunks: Mapping[str, int] | None = None,
     stored_rows: int = 1,
+    found: Mapping[str, str] | None = None,
 ) -> xr.DataArray:
     """The lazy scene over ``source``.
 
@@ -70,11 +71,14 @@ def make_scene(
         sensor, acquired: instrument name and UTC time (ISO 8601), None when unknown.
         chunks: proposed chunk lengths of "y" and "x"; whole lines when absent.
         stored_rows: lines that are compressed together, which blocks had better not split.
+        found: where in the file each fact was found, in words, by the names of these arguments ("scale"
+            included), for instance ``{"wavelength": "'wavelength' of the header, in micrometers"}``.
 
     Returns:
         A DataArray with dims (band, y, x). ``band`` counts from 1. ``y`` and ``x`` are pixel centres where
         the transform is not rotated. ``attrs`` hold ``quantity`` and ``source``, and ``sensor`` and
-        ``acquired`` where they are known.
+        ``acquired`` where they are known. ``encoding["found"]`` is ``found``: no attribute, because files
+        cannot hold mappings there.
     """
     bands, height, width = source.shape
     coords: dict[str, object] = {
@@ -96,6 +100,7 @@ def make_scene(
     scene = xr.DataArray(lazy_variable(source), coords=coords, attrs=attrs, name=SCENE_NAME)
     scene.encoding["preferred_chunks"] = {"band": bands, **(chunks or line_chunks(source.shape))}
     scene.encoding["stored_rows"] = stored_rows
+    scene.encoding["found"] = dict(found or {})
     if nodata is not None:
         scene.encoding["_FillValue"] = nodata
     if crs is not None:

@@ -126,7 +126,41 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
         quantity=quantity,
         sensor=None if sensor is None or sensor.lower() == "unknown" else sensor,
         acquired=parse_time(header.text("acquisition time")),
+        found=_found(header, quantity),
     )
+
+
+def _found(header: EnviHeader, quantity: Quantity) -> dict[str, str]:
+    """Which entries of the header gave what."""
+    entries = {
+        "wavelength": ("wavelength", "band names"),
+        "fwhm": ("fwhm",),
+        "good": ("bbl",),
+        "scale": (
+            "data reflectance gain values",
+            "data reflectance offset values",
+            "reflectance scale factor",
+            "data gain values",
+            "data offset values",
+        ),
+        "nodata": ("data ignore value",),
+        "crs": ("coordinate system string", "map info"),
+        "transform": ("map info",),
+        "sensor": ("sensor type",),
+        "acquired": ("acquisition time",),
+    }
+    used = {
+        fact: next(key for key in keys if key in header.entries)
+        for fact, keys in entries.items()
+        if any(key in header.entries for key in keys)
+    }
+    found = {fact: f"'{key}' of {header.path.name}" for fact, key in used.items()}
+    unit = next((text for key in UNIT_KEYS if (text := header.text(key))), None)
+    if used.get("wavelength") == "wavelength":
+        found["wavelength"] += f", in {unit}" if unit else ", without a unit"
+    if quantity != "dn":
+        found["quantity"] = found.get("scale", f"the description in {header.path.name}")
+    return found
 
 
 def _header_beside(data: Path) -> Path | None:

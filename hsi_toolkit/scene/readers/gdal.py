@@ -198,8 +198,20 @@ def _scene(holder: Dataset, dataset: rasterio.DatasetReader, path: Path) -> xr.D
         acquired=metadata.acquired,
         chunks=line_chunks(shape, tile_height),
         stored_rows=min(tile_height, shape[1]),
+        found={**metadata.found, **_found(dataset)},
     )
     return scene
+
+
+def _found(dataset: rasterio.DatasetReader) -> dict[str, str]:
+    """Where GDAL's own facts come from."""
+    georeference = f"{dataset.driver} georeference"
+    places = {
+        "nodata": any(value is not None for value in dataset.nodatavals) and "GDAL nodata of the bands",
+        "crs": dataset.crs is not None and georeference,
+        "transform": not dataset.transform.is_identity and georeference,
+    }
+    return {fact: place for fact, place in places.items() if place}
 
 
 def _nodata(dataset: rasterio.DatasetReader) -> float | NDArray[np.float64] | None:

@@ -71,12 +71,14 @@ class RasterMetadata:
     quantity: Quantity
     sensor: str | None
     acquired: str | None
+    found: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class _Spectrum:
     wavelength: Array
     fwhm: Array | None
+    place: str
 
 
 def read_metadata(dataset: rasterio.DatasetReader, path: Path) -> RasterMetadata:
@@ -92,23 +94,36 @@ def read_metadata(dataset: rasterio.DatasetReader, path: Path) -> RasterMetadata
     stac = _stac(path)
     spectrum = _spectrum(dataset, whole, per_band, stac)
     scale, offset, quantity = _calibration(dataset, whole, per_band)
+    good, good_place = _good(dataset.count, whole, per_band, stac)
     everything = [*whole.values(), *(per_band[0].values())]
-    times = (parse_time(tags.get(key)) for key in TIME_KEYS for tags in everything)
+    times = ((key, parse_time(tags.get(key))) for key in TIME_KEYS for tags in everything)
     sensors = (
-        tags[key]
+        (key, tags[key])
         for key in SENSOR_KEYS
         for tags in everything
         if tags.get(key, "").lower() not in ("", "unknown")
     )
+    sensor_key, sensor = next(sensors, ("", None))
+    time_key, acquired = next(((key, time) for key, time in times if time), ("", None))
+    places = {
+        "wavelength": spectrum.place if spectrum else "",
+        "fwhm": spectrum.place if spectrum and spectrum.fwhm is not None else "",
+        "good": good_place,
+        "scale": "the bands' scale and offset" if scale is not None or offset is not None else "",
+        "quantity": "scale and units of the bands" if quantity != "dn" else "",
+        "sensor": f"tag '{sensor_key}'" if sensor_key else "",
+        "acquired": f"tag '{time_key}'" if time_key else "",
+    }
     return RasterMetadata(
         wavelength=spectrum.wavelength if spectrum else None,
         fwhm=spectrum.fwhm if spectrum else None,
-        good=_good(dataset.count, whole, per_band, stac),
+        good=good,
         scale=scale,
         offset=offset,
         quantity=quantity,
-        sensor=next(sensors, None),
-        acquired=next((time for time in times if time), None),
+        sensor=sensor,
+        acquired=acquired,
+        found={fact: place for fact, place in places.items() if place},
     )
 
 
@@ -156,7 +171,7 @@ def _spectrum(
         widths = next(
             (place.fwhm for place in places if place.fwhm is not None and _agree(first, place)), None
         )
-    return _Spectrum(exact.wavelength, widths)
+    return _Spectrum(exact.wavelength, widths, exact.place)
 
 
 def _places(
@@ -171,13 +186,16 @@ def _places(
         [tags.get("central_wavelength_um") for tags in imagery],
         [tags.get("fwhm_um") for tags in imagery],
         "um",
+        "the bands' IMAGERY tags",
     )
     for domain in dict.fromkeys(name for tags in per_band for name in tags if name != "IMAGERY"):
         tags = [band.get(domain, {}) for band in per_band]
         units = {_first(band, UNIT_KEYS) for band in tags}
         if len(units) == 1:
             centres = [_first(band, WAVELENGTH_KEYS) for band in tags]
-            yield from _from_texts(centres, [_first(band, WIDTH_KEYS) for band in tags], units.pop())
+            yield from _from_texts(
+                centres, [_first(band, WIDTH_KEYS) for band in tags], units.pop(), "the bands' tags"
+            )
     for domain in sorted(whole, key=lambda name: name != "ENVI"):
         shared = whole[domain]
         centres = list(split_list(_first(shared, WAVELENGTH_KEYS) or ""))
@@ -185,21 +203,25 @@ def _places(
         if len(centres) == dataset.count:
             unit = _first(shared, UNIT_KEYS)
             yield from _from_texts(
-                centres, widths if len(widths) == len(centres) else [None] * len(centres), unit
+                centres,
+                widths if len(widths) == len(centres) else [None] * len(centres),
+                unit,
+                f"the list in the file's {domain} tags" if domain else "the list in the file's tags",
             )
     if len(stac) == dataset.count:
         yield from _from_texts(
             [str(band.get("center_wavelength", "")) for band in stac],
             [str(band.get("full_width_half_max", "")) for band in stac],
             "um",
+            "the STAC item beside the file",
         )
     described = wavelengths_in_names(dataset.descriptions)
     if described is not None:
-        yield _Spectrum(described, None)
+        yield _Spectrum(described, None, "the bands' descriptions")
 
 
 def _from_texts(
-    centres: Sequence[str | None], widths: Sequence[str | None], unit: str | None
+    centres: Sequence[str | None], widths: Sequence[str | None], unit: str | None, place: str
 ) -> Iterator[_Spectrum]:
     """The spectrum of one place, if every band has a wavelength there."""
     numbers = _numbers(centres)
@@ -207,7 +229,7 @@ def _from_texts(
     if numbers is None or wavelength is None:
         return
     width = _numbers(widths)
-    yield _Spectrum(wavelength, None if width is None else widths_to_nanometres(width, numbers, unit))
+    yield _Spectrum(wavelength, None if width is None else widths_to_nanometres(width, numbers, unit), place)
 
 
 def _numbers(texts: Sequence[str | None]) -> Array | None:
@@ -225,18 +247,23 @@ def _good(
     whole: Mapping[str, Tags],
     per_band: Sequence[Mapping[str, Tags]],
     stac: Sequence[Mapping[str, object]],
-) -> NDArray[np.bool_] | None:
-    candidates: list[list[str | None]] = [
-        [_first(band.get(domain, {}), BAD_BAND_KEYS) for band in per_band]
+) -> tuple[NDArray[np.bool_] | None, str]:
+    """Which bands are good, and where that was found."""
+    candidates: list[tuple[list[str | None], str]] = [
+        ([_first(band.get(domain, {}), BAD_BAND_KEYS) for band in per_band], "the bands' tags")
         for domain in dict.fromkeys(name for tags in per_band for name in tags)
     ]
-    candidates += [list(split_list(_first(tags, BAD_BAND_KEYS) or "")) for tags in whole.values()]
-    candidates.append([str(band.get("enmapbox:bad_band_multiplier", "")) for band in stac])
-    for texts in candidates:
+    candidates += [
+        (list(split_list(_first(tags, BAD_BAND_KEYS) or "")), "the list in the file's tags")
+        for tags in whole.values()
+    ]
+    multipliers: list[str | None] = [str(band.get("enmapbox:bad_band_multiplier", "")) for band in stac]
+    candidates.append((multipliers, "the STAC item beside the file"))
+    for texts, place in candidates:
         flags = _numbers(texts) if len(texts) == count else None
         if flags is not None:
-            return flags > 0
-    return None
+            return flags > 0, place
+    return None, ""
 
 
 def _calibration(
