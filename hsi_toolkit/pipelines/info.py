@@ -13,6 +13,9 @@ from hsi_toolkit.tasks.info import Info
 def run(task: Info, progress: Progress) -> Mapping[str, object]:
     """What the scene's header says; no pixel is read."""
     scene = open_scene(task.scene, task.variable)
+    reordered = bool((np.diff(scene["band"].to_numpy()) < 0).any())
+    # Lists of bands are in the order of the file, whose band numbers people and QGIS know.
+    scene = scene.isel(band=np.argsort(scene["band"].to_numpy()))
     bands, rows, cols = scene.shape
     good = np.asarray(scene["good"].to_numpy(), bool)
     bad = (np.flatnonzero(~good) + 1).tolist()
@@ -34,8 +37,10 @@ def run(task: Info, progress: Progress) -> Mapping[str, object]:
     warnings = []
     if centres is None:
         warnings.append("The scene has no wavelengths: tasks that need them will refuse it.")
-    elif (np.diff(centres) < 0).any():
-        warnings.append("The wavelengths do not ascend, as where two detectors overlap.")
+    elif reordered:
+        warnings.append(
+            "The file's bands do not ascend in wavelength, as where detectors overlap: tasks take them sorted."
+        )
     return {
         "summary": f"{bands} bands, {rows} × {cols} pixels.",
         "facts": facts,

@@ -1,6 +1,6 @@
 """The Scene contract: what every reader returns and every task takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from hsi_toolkit.errors import SceneError
-from hsi_toolkit.scene.lazy import RasterSource, lazy_variable
+from hsi_toolkit.scene.lazy import LayerSource, RasterSource, lazy_layer, lazy_variable
 
 Quantity = Literal["reflectance", "radiance", "dn"]
 
@@ -54,6 +54,10 @@ def make_scene(
     quantity: Quantity = "dn",
     sensor: str | None = None,
     acquired: str | None = None,
+    units: str | None = None,
+    band_numbers: NDArray[np.integer] | None = None,
+    detector: Sequence[str] | None = None,
+    layers: Mapping[str, LayerSource] | None = None,
     chunks: Mapping[str, int] | None = None,
     stored_rows: int = 1,
     found: Mapping[str, str] | None = None,
@@ -69,26 +73,34 @@ def make_scene(
         nodata: the stored number that became NaN, for writers.
         quantity: what the values are; "dn" when the file does not say.
         sensor, acquired: instrument name and UTC time (ISO 8601), None when unknown.
+        units: of the values, None when unknown: "1" for reflectance, "W/m2/sr/um" and the like for radiance.
+        band_numbers: (bands,) the number of each band in the file, from one; None: all of them in order.
+        detector: (bands,) which detector took each band ("vnir", "swir"), for instruments with several.
+        layers: coordinates (y, x) that are read on use, such as quality masks and the ``lon`` and ``lat`` of
+            a swath (degrees, pixel centres, NaN where unknown).
         chunks: proposed chunk lengths of "y" and "x"; whole lines when absent.
         stored_rows: lines that are compressed together, which blocks had better not split.
         found: where in the file each fact was found, in words, by the names of these arguments ("scale"
             included), for instance ``{"wavelength": "'wavelength' of the header, in micrometers"}``.
 
     Returns:
-        A DataArray with dims (band, y, x). ``band`` counts from 1. ``y`` and ``x`` are pixel centres where
-        the transform is not rotated. ``attrs`` hold ``quantity`` and ``source``, and ``sensor`` and
-        ``acquired`` where they are known. ``encoding["found"]`` is ``found``: no attribute, because files
-        cannot hold mappings there.
+        A DataArray with dims (band, y, x), bands in ascending order of wavelength; ``band`` is their number
+        in the file, from one. ``y`` and ``x`` are pixel centres where the transform is not rotated. ``attrs``
+        hold ``quantity`` and ``source``, and ``sensor``, ``acquired`` and ``units`` where they are known.
+        ``encoding["found"]`` is ``found``: no attribute, because files cannot hold mappings there.
     """
     bands, height, width = source.shape
     coords: dict[str, object] = {
-        "band": ("band", np.arange(1, bands + 1)),
+        "band": ("band", np.arange(1, bands + 1) if band_numbers is None else np.asarray(band_numbers)),
         "good": ("band", np.ones(bands, bool) if good is None else np.asarray(good, bool)),
     }
     if wavelength is not None:
         coords["wavelength"] = ("band", np.asarray(wavelength, np.float64), {"units": "nm"})
     if fwhm is not None:
         coords["fwhm"] = ("band", np.asarray(fwhm, np.float64), {"units": "nm"})
+    if detector is not None:
+        coords["detector"] = ("band", np.asarray(detector, np.str_))
+    coords |= {name: lazy_layer(layer) for name, layer in (layers or {}).items()}
     if transform is not None and transform.b == 0 and transform.d == 0:
         coords["y"] = ("y", transform.f + transform.e * (np.arange(height) + 0.5))
         coords["x"] = ("x", transform.c + transform.a * (np.arange(width) + 0.5))
@@ -97,6 +109,8 @@ def make_scene(
         attrs["sensor"] = sensor
     if acquired:
         attrs["acquired"] = acquired
+    if units:
+        attrs["units"] = units
     scene = xr.DataArray(lazy_variable(source), coords=coords, attrs=attrs, name=SCENE_NAME)
     scene.encoding["preferred_chunks"] = {"band": bands, **(chunks or line_chunks(source.shape))}
     scene.encoding["stored_rows"] = stored_rows
@@ -107,7 +121,20 @@ def make_scene(
         scene.rio.write_crs(crs, inplace=True)
     if transform is not None:
         scene.rio.write_transform(transform, inplace=True)
-    return scene
+    return in_wavelength_order(scene)
+
+
+def in_wavelength_order(scene: xr.DataArray) -> xr.DataArray:
+    """The scene with its bands in ascending order of wavelength, still lazy; as it is when none are known.
+
+    Bands of the same wavelength stay in the order of the file.
+    """
+    if "wavelength" not in scene.coords:
+        return scene
+    centres = scene["wavelength"].to_numpy()
+    if np.all(np.diff(centres) >= 0):
+        return scene
+    return scene.isel(band=np.argsort(centres, kind="stable"))
 
 
 def line_chunks(shape: tuple[int, int, int], multiple: int = 1) -> dict[str, int]:

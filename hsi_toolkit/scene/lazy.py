@@ -1,7 +1,7 @@
 """The lazy array behind a scene: windows read from the file when their values are wanted."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -32,6 +32,24 @@ class RasterSource(Protocol):
         ``bands`` is a slice with explicit bounds or an array of band indices in any order; ``rows`` and
         ``columns`` are slices with explicit bounds and no step, never empty. Raises SceneError.
         """
+        ...
+
+
+class LayerSource(Protocol):
+    """Where the values of a coordinate (y, x) come from: a quality mask, a longitude; picklable."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of what ``read`` gives."""
+        ...
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """The window (rows, columns) of slices with explicit bounds and no step, never empty."""
         ...
 
 
@@ -124,6 +142,36 @@ class SceneArray(BackendArray):
             stretch = slice(int(rows[run[0]]), int(rows[run[-1]]) + 1)
             out[:, run[0] : run[-1] + 1] = self.source.read(_as_slice(bands), stretch, window)[:, :, select]
         return out[squeeze]
+
+
+class LayerArray(BackendArray):
+    """A ``LayerSource`` as xarray wants it."""
+
+    def __init__(self, source: LayerSource) -> None:
+        self.source = source
+        self.shape = source.shape
+        self.dtype = source.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
+        values: NDArray[Any] = indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+        return values
+
+    def _read(self, key: tuple[int | np.integer | slice, ...]) -> NDArray[Any]:
+        index = [_positions(part, length) for part, length in zip(key, self.shape, strict=True)]
+        squeeze = tuple(slice(None) if isinstance(part, slice) else 0 for part in key)
+        if 0 in (len(index[0]), len(index[1])):
+            return np.empty([len(part) for part in index], self.dtype)[squeeze]
+        first = [int(part.min()) for part in index]
+        rows, columns = (slice(int(part.min()), int(part.max()) + 1) for part in index)
+        window = self.source.read(rows, columns)
+        return window[np.ix_(index[0] - first[0], index[1] - first[1])][squeeze]
+
+
+def lazy_layer(source: LayerSource) -> xr.Variable:
+    """The variable (y, x) that reads from ``source`` on use."""
+    return xr.Variable(("y", "x"), indexing.LazilyIndexedArray(LayerArray(source)))
 
 
 def lazy_variable(source: RasterSource) -> xr.Variable:

@@ -43,7 +43,7 @@ def samples() -> Iterator[Any]:
             yield pytest.param(path.parent, item, description, id=name)
 
 
-@pytest.mark.parametrize(("folder", "item", "description"), samples())
+@pytest.mark.parametrize(("folder", "item", "description"), list(samples()))
 def test_a_sample_opens_as_expected(folder: Path, item: Item, description: Item) -> None:
     before = sorted(folder.rglob("*"))
     if "kind" in item:

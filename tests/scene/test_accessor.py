@@ -12,7 +12,7 @@ LISTS = "wavelength = {2200, 480, 560, 660, 840}\nwavelength units = nm\nbbl = {
 
 def test_wavelengths_select_bands(write_envi, cube) -> None:
     scene = open_scene(write_envi(cube, extra=LISTS))
-    np.testing.assert_array_equal(scene.hsi.wavelength, [2200, 480, 560, 660, 840])
+    np.testing.assert_array_equal(scene.hsi.wavelength, [480, 560, 660, 840, 2200])
     assert scene.hsi.sel_wavelength(850).dims == ("y", "x")
     np.testing.assert_array_equal(scene.hsi.sel_wavelength(850).values, cube[4])
     np.testing.assert_array_equal(scene.hsi.sel_wavelength([2100, 500], tolerance=100).values, cube[[0, 1]])
@@ -73,8 +73,8 @@ def test_nonsense_percentiles_are_refused(write_envi, cube) -> None:
 def test_xarray_opens_scenes_by_engine(write_envi, cube, tmp_path) -> None:
     header = write_envi(cube, extra=LISTS)
     data = xr.open_dataset(header, engine="hsi")
-    np.testing.assert_array_equal(data["scene"].values, cube)
-    np.testing.assert_array_equal(data["wavelength"], [2200, 480, 560, 660, 840])
+    np.testing.assert_array_equal(data["scene"].values, cube[[1, 2, 3, 4, 0]])
+    np.testing.assert_array_equal(data["wavelength"], [480, 560, 660, 840, 2200])
     assert "scene" not in xr.open_dataset(header, engine="hsi", drop_variables="scene")
     lazy = xr.open_dataset(header, engine="hsi", chunks={})["scene"]
     assert lazy.chunks is not None

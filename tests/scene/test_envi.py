@@ -127,8 +127,20 @@ def test_wavelengths_become_nanometres(write_envi, cube, unit, factor) -> None:
     lists = f"wavelength = {{{', '.join(str(value * factor) for value in nanometres)}}}\n"
     lists += f"fwhm = {{{', '.join([str(10 * factor)] * 5)}}}\nwavelength units = {unit}\n"
     scene = open_scene(write_envi(cube, extra=lists))
-    np.testing.assert_allclose(scene.wavelength, nanometres)
+    np.testing.assert_allclose(scene.wavelength, np.sort(nanometres))
     np.testing.assert_allclose(scene.fwhm, 10)
+
+
+def test_bands_are_sorted_by_wavelength_and_keep_their_numbers(write_envi, cube) -> None:
+    lists = "wavelength = {700, 600, 500, 600, 400}\nbbl = {0, 1, 1, 0, 1}\nfwhm = {7, 6, 5, 6.5, 4}\n"
+    scene = open_scene(write_envi(cube, extra=lists))
+    np.testing.assert_array_equal(scene.wavelength, [400, 500, 600, 600, 700])
+    np.testing.assert_array_equal(scene.band, [5, 3, 2, 4, 1])
+    np.testing.assert_array_equal(scene.good, [True, True, True, False, False])
+    np.testing.assert_array_equal(scene.fwhm, [4, 5, 6, 6.5, 7])
+    np.testing.assert_array_equal(scene.values, cube[[4, 2, 1, 3, 0]])
+    np.testing.assert_array_equal(scene[1:3, 2:5, 1].values, cube[[2, 1], 2:5, 1])
+    assert scene.encoding["preferred_chunks"]["band"] == 5
 
 
 def test_wavelengths_hide_in_band_names(write_envi, cube) -> None:
