@@ -15,12 +15,11 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from hsi_toolkit.errors import ModelError, OutputError
-from hsi_toolkit.models.bundle import Architecture, ModelBundle, ModelMetadata, Provenance, parts
-from hsi_toolkit.models.checkpoints import Checkpoint, load_hsimae_checkpoint
+from hsi_toolkit.models.bundle import ModelBundle, ModelMetadata, Provenance, parts
 from hsi_toolkit.models.checksums import ChecksumList, sha256
 from hsi_toolkit.models.download import download
+from hsi_toolkit.models.importing import read_released
 from hsi_toolkit.models.metadata import Json, plain_json
-from hsi_toolkit.models.recognition import system_by_file, system_by_parameters
 from hsi_toolkit.progress import Progress
 
 CHECKSUMS = "checksums.json"
@@ -200,54 +199,33 @@ def import_model(
         name: what the bundle is called; by default as the published model, else as the file.
 
     Raises:
-        ModelError: the file is missing, damaged, would run code, or of a system that cannot be imported yet.
+        ModelError: the file is missing, damaged, would run code, or of no system that is known.
         OutputError: the output exists already or cannot be written.
     """
     progress = progress or Progress()
     path = resolve(source, progress=progress.part(0.0, 0.3))
     entry = next((entry for entry in list_models() if path == _path(entry)), None)
-    checkpoint = _read_hsimae(path, entry.system if entry else system_by_file(path))
+    progress.report(0.3, f"Reading {path.name}")
+    released = read_released(path)
     progress.check()
     called = name or (entry.id if entry else path.stem)
     digest = sha256(path, progress.part(0.4, 0.7))
     metadata = ModelMetadata(
         name=called,
-        kind="pretrained",
-        architecture=Architecture(
-            "hsimae" if checkpoint.generation == "v2" else "hsimae_v1", asdict(checkpoint.config)
-        ),
+        kind=released.kind,
+        architecture=released.architecture,
         provenance=Provenance(
             source=f"{entry.url if entry else path.name}, sha256 {digest}",
             licence=entry.licence if entry else "not stated",
         ),
     )
-    bundle = ModelBundle(metadata, parts(network=checkpoint.state_dict))
+    bundle = ModelBundle(metadata, parts(network=released.state_dict))
     if output is None:
         output = model_folder() / f"{called}.safetensors"
         output.parent.mkdir(parents=True, exist_ok=True)
     bundle.save(output, overwrite=overwrite)
     progress.report(1.0, f"Wrote {output}")
     return bundle
-
-
-def _read_hsimae(path: Path, system: str | None) -> Checkpoint:
-    """The checkpoint, or the sentence that says whose weights these are instead."""
-    if system not in (None, "HSIMAE"):
-        raise _not_yet(path, system)
-    try:
-        return load_hsimae_checkpoint(path)
-    except ModelError as error:
-        found = system_by_parameters(path)
-        if found is None:
-            raise
-        raise _not_yet(path, found) from error
-
-
-def _not_yet(path: Path, system: str | None) -> ModelError:
-    return ModelError(
-        f"{path} holds weights of {system}, which this version cannot import yet.",
-        "Import weights of HSIMAE, or update hsi_toolkit.",
-    )
 
 
 def _suggestion(name: str) -> str:

@@ -166,7 +166,7 @@ def read_state_dict(path: str | Path) -> StateDict:
     tensors = loaded.items() if isinstance(loaded, Mapping) else ()
     state = {str(name).removeprefix("module."): value for name, value in tensors if isinstance(value, Tensor)}
     if not state:
-        raise ModelError(f"{path} holds no weights by name.", "Choose a file of the published HyperSIGMA.")
+        raise ModelError(f"{path} holds no weights by name.", "Choose a released checkpoint.")
     return state
 
 
