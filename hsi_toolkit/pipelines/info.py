@@ -39,7 +39,7 @@ def run(task: Info, progress: Progress) -> Mapping[str, object]:
         warnings.append("The scene has no wavelengths: tasks that need them will refuse it.")
     elif reordered:
         warnings.append(
-            "The file's bands do not ascend in wavelength, as where detectors overlap: tasks take them sorted."
+            "The file's bands do not ascend in wavelength, as where detectors overlap: they are sorted."
         )
     return {
         "summary": f"{bands} bands, {rows} × {cols} pixels.",
