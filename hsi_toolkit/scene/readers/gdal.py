@@ -64,7 +64,7 @@ class Dataset:
             try:
                 if self._dataset is None or self._process != os.getpid():
                     # A forked process shares the file's position with its parent and must not use its handle.
-                    self._dataset, self._process = open_dataset(self.path), os.getpid()
+                    self._dataset, self._process = self._open(), os.getpid()
                     weakref.finalize(self, self._dataset.close)
                 yield self._dataset
             except (RasterioError, UnicodeDecodeError) as error:
@@ -74,7 +74,10 @@ class Dataset:
                     "The file may be damaged; copy or download it again.",
                 ) from error
 
-    def __reduce__(self) -> tuple[type["Dataset"], tuple[Path]]:
+    def _open(self) -> rasterio.DatasetReader:
+        return open_dataset(self.path)
+
+    def __reduce__(self) -> tuple[type["Dataset"], tuple[object, ...]]:
         return Dataset, (self.path,)
 
 
