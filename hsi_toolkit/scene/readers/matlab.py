@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hsi_toolkit.errors import OutOfMemoryError, SceneError
 from hsi_toolkit.scene.contract import check_shape, make_scene
-from hsi_toolkit.scene.hdf5 import Hdf5Source, open_hdf5, own_dataset, own_datasets
+from hsi_toolkit.scene.hdf5 import cube_source, open_hdf5, own_dataset, own_datasets
 from hsi_toolkit.scene.lazy import BandIndex, Float32, RasterSource, Stored
 from hsi_toolkit.scene.metadata import to_nanometres
 from hsi_toolkit.scene.readers import first_bytes
@@ -103,8 +103,7 @@ def _open_73(path: Path, variable: str | None) -> xr.DataArray:
         name, layout = split_request(variable, path)
         cube = choose(arrays, name, path)
         order = (layout or _layout(cube, arrays))[::-1]
-        sizes = dict(zip(order, cube.shape[::-1], strict=True))
-        source = Hdf5Source(path, cube.name, order, (sizes["b"], sizes["y"], sizes["x"]))
+        source = cube_source(file, cube.name, order, path)
         vector = _wavelength_vector(arrays, source.shape[0])
         chunks = own_dataset(file, cube.name).chunks
         values = None if vector is None else own_dataset(file, vector.name)[()]
