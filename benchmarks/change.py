@@ -29,6 +29,7 @@ from hsi_toolkit.change.detectors import Method, fit_pair
 from hsi_toolkit.change.pair import ScenePair
 from hsi_toolkit.change.registration import check_registration
 from hsi_toolkit.progress import Progress
+from hsi_toolkit.spectral.compute import Compute
 
 SCENES = ("jasper", "samson", "abu_urban_1", "abu_beach_2", "abu_airport_3", "sandiego")
 METHODS: tuple[Method, ...] = ("auto", "irmad", "chronochrome", "cva", "sam")
@@ -106,8 +107,8 @@ def compare(before: Cube, after: Cube, truth: Mask) -> Iterator[tuple[str, dict[
     yield "difference, Otsu", measures(difference, truth.ravel(), otsu(difference))
     for method in METHODS:
         detector = fit_pair(*sample, method).detector
-        threshold = no_change_threshold(detector.scores(*sample))
-        yield method, measures(detector.scores(*spectra), truth.ravel(), threshold)
+        threshold = no_change_threshold(detector.scores(*sample, Compute()))
+        yield method, measures(detector.scores(*spectra, Compute()), truth.ravel(), threshold)
 
 
 def main() -> None:

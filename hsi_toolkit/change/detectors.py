@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from hsi_toolkit.change.statistics import (
@@ -20,6 +19,7 @@ from hsi_toolkit.change.statistics import (
     robust_moments,
     weighted_moments,
 )
+from hsi_toolkit.spectral.compute import Compute
 
 Method = Literal["auto", "irmad", "chronochrome", "cva", "sam"]
 
@@ -30,8 +30,11 @@ COMPONENTS = 30
 class ChangeDetector(Protocol):
     """Scores pixels of two dates."""
 
-    def scores(self, before: Spectra, after: Spectra) -> Vector:
-        """How much each pixel (n, bands) has changed, (n,), zero or more."""
+    def scores(self, before: Spectra, after: Spectra, compute: Compute) -> Vector:
+        """How much each pixel (n, bands) has changed, (n,), zero or more; NaN where a band is.
+
+        ``compute`` is where the spectra and this detector's arrays are.
+        """
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class WhitenedDifference:
         """Whitened differences (n, k), later minus earlier."""
         return (self.normalisation.apply(after) - before - self.mean) @ self.matrix
 
-    def scores(self, before: Spectra, after: Spectra) -> Vector:
+    def scores(self, before: Spectra, after: Spectra, compute: Compute) -> Vector:
         """See ``ChangeDetector``."""
-        return _squared_lengths(self.differences(before, after))
+        return compute.squared_lengths(self.differences(before, after))
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,9 @@ class AlterationScore:
 
     alteration: Alteration
 
-    def scores(self, before: Spectra, after: Spectra) -> Vector:
+    def scores(self, before: Spectra, after: Spectra, compute: Compute) -> Vector:
         """See ``ChangeDetector``."""
-        return _squared_lengths(self.alteration.variates(before, after))
+        return compute.squared_lengths(self.alteration.variates(before, after))
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ class Chronochrome:
     identity: Matrix
     offset: Vector
 
-    def scores(self, before: Spectra, after: Spectra) -> Vector:
+    def scores(self, before: Spectra, after: Spectra, compute: Compute) -> Vector:
         """See ``ChangeDetector``."""
-        return _squared_lengths(after @ self.identity - before @ self.prediction - self.offset)
+        return compute.squared_lengths(after @ self.identity - before @ self.prediction - self.offset)
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,11 @@ class ChangeVector:
 
     normalisation: Normalisation
 
-    def scores(self, before: Spectra, after: Spectra) -> Vector:
+    def scores(self, before: Spectra, after: Spectra, compute: Compute) -> Vector:
         """See ``ChangeDetector``."""
-        spread = np.maximum(self.normalisation.spread, np.finfo(np.float32).tiny)
-        return np.sqrt(_squared_lengths((self.normalisation.apply(after) - before) / spread))
+        spread = self.normalisation.spread + float(np.finfo(np.float32).tiny)
+        lengths: Vector = compute.squared_lengths((self.normalisation.apply(after) - before) / spread) ** 0.5
+        return lengths
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,15 @@ class AngleChange:
 
     normalisation: Normalisation
 
-    def scores(self, before: Spectra, after: Spectra) -> Vector:
+    def scores(self, before: Spectra, after: Spectra, compute: Compute) -> Vector:
         """See ``ChangeDetector``."""
         later = self.normalisation.apply(after)
-        lengths = np.sqrt(_squared_lengths(before) * _squared_lengths(later))
-        products = np.einsum("nb,nb->n", before, later)
-        cosines = np.divide(products, lengths, out=np.ones_like(products), where=lengths > 0)
-        return np.asarray(np.arccos(np.clip(cosines, -1, 1)), np.float64)
+        lengths = (compute.squared_lengths(before) * compute.squared_lengths(later)) ** 0.5
+        products = (before * later).sum(1)
+        empty = lengths == 0
+        lengths[empty], products[empty] = 1, 1
+        angles: Vector = compute.xp.arccos(compute.xp.clip(products / lengths, -1, 1))
+        return angles
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,3 @@ def _whitener(covariance: Matrix) -> Matrix:
     level = float(np.trace(covariance)) / len(covariance)
     safe = covariance + 1e-9 * max(level, np.finfo(float).tiny) * np.eye(len(covariance))
     return np.asarray(solve_triangular(np.linalg.cholesky(safe), np.eye(len(safe)), lower=True).T, np.float64)
-
-
-def _squared_lengths(X: NDArray[np.float64]) -> Vector:
-    return np.asarray(np.einsum("nk,nk->n", X, X), np.float64)

@@ -40,7 +40,7 @@ class Alteration:
     def variates(self, before: Spectra, after: Spectra) -> Spectra:
         """Differences of the canonical variates in units of their spread, (n, k)."""
         difference = (before - self.first_mean) @ self.first - (after - self.second_mean) @ self.second
-        result: Spectra = difference / np.sqrt(2 * (1 - self.correlations))
+        result: Spectra = difference / (2 * (1 - self.correlations)) ** 0.5
         return result
 
     def weights(self, before: Spectra, after: Spectra) -> Vector:

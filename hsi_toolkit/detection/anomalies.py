@@ -11,7 +11,9 @@ from hsi_toolkit.detection.background import Background, background_of, mahalano
 from hsi_toolkit.detection.neighbourhood import Rows, ring_mean, smoothed, with_neighbours
 from hsi_toolkit.detection.scan import ROBUST_PASSES, Scan, background_statistics, spectra_of
 from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.spectral.compute import Array, Compute
 from hsi_toolkit.spectral.covariance import StreamingCovariance
+from hsi_toolkit.spectral.parallel import one_blas_thread
 
 Matrix = NDArray[np.float64]
 
@@ -55,8 +57,8 @@ class GlobalRX:
         """See ``AnomalyDetector``."""
         background = Background.of(background_statistics(scan, robust=self.robust))
         for block in scan.blocks("Scoring"):
-            core = block.core
-            yield Rows(mahalanobis(spectra_of(core), background).reshape(1, *core.shape[1:]), block.y0)
+            scores = mahalanobis(spectra_of(block.core), background, scan.compute)
+            yield Rows(scores.reshape(1, *block.core.shape[1:]), block.y0)
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,19 @@ class SubspaceRX:
                 f"{self.dropped} components cannot be left out of {scan.n_bands} bands.", "Leave out fewer."
             )
         background = Background.of(background_statistics(scan, robust=self.robust))
-        variances, vectors = np.linalg.eigh(background.covariance)
+        with one_blas_thread():
+            variances, vectors = np.linalg.eigh(background.covariance)
         kept = slice(0, len(variances) - self.dropped)
-        whitener = vectors[:, kept] / np.sqrt(np.maximum(variances[kept], 1e-300))
+        compute = scan.compute
+        whitener = compute.put(vectors[:, kept] / np.sqrt(np.maximum(variances[kept], 1e-300)))
+        mean = compute.put(background.mean)
+
+        def squared(X: Array) -> Array:
+            return compute.squared_lengths((X - mean) @ whitener)
+
         for block in scan.blocks("Scoring"):
-            core = block.core
-            whitened = (spectra_of(core) - background.mean) @ whitener
-            scores = np.einsum("ij,ij->i", whitened, whitened).astype(np.float32)
-            yield Rows(scores.reshape(1, *core.shape[1:]), block.y0)
+            scores = compute.pixelwise(squared, spectra_of(block.core), dtype=np.float64)
+            yield Rows(scores.reshape(1, *block.core.shape[1:]), block.y0)
 
 
 @dataclass(frozen=True)
@@ -110,52 +117,56 @@ class QuasiLocalRX:
 
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """See ``AnomalyDetector``."""
-        height = scan.scene.sizes["y"]
-        background = background_of(scan.pixels("Measuring the background"), scan.n_bands)
+        height, compute = scan.scene.sizes["y"], scan.compute
+        background = background_of(scan.pixels("Measuring the background"), scan.n_bands, compute)
         vectors = leading_components(background, self.components)
         differences = StreamingCovariance(vectors.shape[1])
         for rows in self._differences(scan, background, vectors, "Measuring the surroundings"):
-            differences.update(spectra_of(rows.data))
-        spread, turn = np.linalg.eigh(Background.of(differences).covariance)
-        whitener = (turn / np.sqrt(spread)).astype(np.float32)
+            differences.update(spectra_of(rows.data), compute)
+        with one_blas_thread():
+            spread, turn = np.linalg.eigh(Background.of(differences).covariance)
+        whitener = compute.put(turn / np.sqrt(spread), np.float32)
         found = self._differences(scan, background, vectors, "Scoring")
         squares = (_squares(rows, whitener) for rows in found)
-        scores = (self._score(rows, around) for rows, around in with_neighbours(squares, self.window, height))
-        for rows, around in with_neighbours(scores, BLUR_REACH, height):
-            yield Rows(smoothed(around, BLUR_SIGMA, BLUR_REACH), rows.y0)
+        surrounded = with_neighbours(squares, self.window, height, compute)
+        scores = (self._score(rows, around, compute) for rows, around in surrounded)
+        for rows, around in with_neighbours(scores, BLUR_REACH, height, compute):
+            yield Rows(compute.get(smoothed(around, BLUR_SIGMA, BLUR_REACH, compute)), rows.y0)
 
     def _differences(
         self, scan: Scan, background: Background, vectors: Matrix, message: str
     ) -> Iterator[Rows]:
         """Each pixel's components less the mean of those around it."""
         features = components_of(scan, background, vectors, message)
-        for rows, around in with_neighbours(features, self.window, scan.scene.sizes["y"]):
-            yield Rows(rows.data - ring_mean(around, self.guard, self.window), rows.y0)
+        for rows, around in with_neighbours(features, self.window, scan.scene.sizes["y"], scan.compute):
+            yield Rows(rows.data - ring_mean(around, self.guard, self.window, scan.compute), rows.y0)
 
-    def _score(self, squares: Rows, around: NDArray[np.float32]) -> Rows:
-        spread = ring_mean(around, self.guard, self.window)
-        spread *= np.float32(self.adaptation)
-        spread += np.float32(1 - self.adaptation)
+    def _score(self, squares: Rows, around: NDArray[np.float32], compute: Compute) -> Rows:
+        spread = ring_mean(around, self.guard, self.window, compute)
+        spread *= self.adaptation
+        spread += 1 - self.adaptation
         return Rows((squares.data / spread).sum(axis=0, keepdims=True), squares.y0)
 
 
 def leading_components(background: Background, count: int) -> Matrix:
     """The first ``count`` principal components as columns (bands, count), largest variance first."""
-    return np.linalg.eigh(background.covariance)[1][:, ::-1][:, :count]
+    with one_blas_thread():
+        return np.linalg.eigh(background.covariance)[1][:, ::-1][:, :count].copy()
 
 
 def components_of(scan: Scan, background: Background, vectors: Matrix, message: str) -> Iterator[Rows]:
     """One pass over the scene: (n components, rows, columns) float32 a block, centred."""
-    weights = vectors.T.astype(np.float32)
-    mean = background.mean.astype(np.float32)[:, None]
+    weights = scan.compute.put(vectors.T, np.float32)
+    mean = scan.compute.put(background.mean[:, None], np.float32)
     for block in scan.blocks(message):
         bands, *shape = block.core.shape
-        features = weights @ (block.core.reshape(bands, -1) - mean)
+        features = weights @ (scan.compute.put(block.core.reshape(bands, -1)) - mean)
         yield Rows(features.reshape(-1, *shape), block.y0)
 
 
-def _squares(rows: Rows, whitener: NDArray[np.float32]) -> Rows:
+def _squares(rows: Rows, whitener: Array) -> Rows:
     """Whitened components, squared."""
     count, *shape = rows.data.shape
     whitened = whitener.T @ rows.data.reshape(count, -1)
-    return Rows(np.square(whitened, out=whitened).reshape(-1, *shape), rows.y0)
+    whitened *= whitened
+    return Rows(whitened.reshape(-1, *shape), rows.y0)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from hsi_toolkit.errors import SceneError
-from hsi_toolkit.spectral.covariance import StreamingCovariance, memory_order
-from hsi_toolkit.spectral.parallel import map_blocks
+from hsi_toolkit.spectral.compute import Array, Compute
+from hsi_toolkit.spectral.covariance import StreamingCovariance
+from hsi_toolkit.spectral.parallel import one_blas_thread
 
 Matrix = NDArray[np.float64]
 Pixels = NDArray[np.float32] | NDArray[np.float64]
@@ -23,8 +24,6 @@ ENOUGH_PIXELS = 10
 
 SINGLE_PRECISION_CONDITION = 1e9
 """Covariances up to this condition number are applied in float32: its error then stays below the noise."""
-
-_RUN = 8192
 
 
 @dataclass(frozen=True)
@@ -64,18 +63,21 @@ class Background:
     @cached_property
     def cholesky(self) -> Matrix:
         """Lower triangular L with L Lᵀ = covariance."""
-        return np.asarray(np.linalg.cholesky(self.covariance), np.float64)
+        with one_blas_thread():
+            return np.asarray(np.linalg.cholesky(self.covariance), np.float64)
 
     @cached_property
     def whitener(self) -> Matrix:
         """W = L⁻¹ (bands, bands): W (x − mean) has unit covariance."""
-        inverse: Matrix = solve_triangular(self.cholesky, np.eye(len(self.mean)), lower=True)
+        with one_blas_thread():
+            inverse: Matrix = solve_triangular(self.cholesky, np.eye(len(self.mean)), lower=True)
         return inverse
 
     @cached_property
     def precision(self) -> np.dtype[np.floating]:
         """The type that scores are computed in."""
-        spread = np.linalg.eigvalsh(self.covariance)
+        with one_blas_thread():
+            spread = np.linalg.eigvalsh(self.covariance)
         well = spread[0] > 0 and spread[-1] / spread[0] < SINGLE_PRECISION_CONDITION
         return np.dtype(np.float32 if well else np.float64)
 
@@ -85,50 +87,39 @@ class Background:
         return result
 
 
-def mahalanobis(X: Pixels, background: Background) -> NDArray[np.float32]:
+def mahalanobis(X: Pixels, background: Background, compute: Compute | None = None) -> NDArray[np.float32]:
     """Squared Mahalanobis distance (n,) of pixels (n, bands); NaN where a band is.
 
     This is the RX score of Reed and Yu 1990: (x − µ)ᵀ C⁻¹ (x − µ).
     """
-    scores = np.empty(len(X), np.float32)
-    whitener: NDArray[np.floating] = background.whitener.T.astype(background.precision)
-    shift: NDArray[np.floating] = background.mean.astype(background.precision)
+    compute = compute or Compute()
+    dtype = background.precision
+    mean, whitener = compute.put(background.mean, dtype), compute.put(background.whitener.T, dtype)
 
-    def run(rows: slice) -> None:
-        centred = _centred(X[rows], shift)
-        whitened = centred @ whitener
-        np.einsum("ij,ij->i", whitened, whitened, out=scores[rows], casting="same_kind")
+    def squared(pixels: Array) -> Array:
+        return compute.squared_lengths((pixels - mean) @ whitener)
 
-    for _ in map_blocks(run, runs_of(len(X))):
-        pass
-    return scores
+    return compute.pixelwise(squared, X, dtype=dtype)
 
 
-def runs_of(count: int) -> list[slice]:
-    """Slices of a few thousand pixels, which fit the cache."""
-    return [slice(start, min(start + _RUN, count)) for start in range(0, count, _RUN)]
-
-
-def _centred(X: Pixels, shift: NDArray[np.floating]) -> NDArray[np.floating]:
-    buffer: NDArray[np.floating] = np.empty(X.shape, shift.dtype, order=memory_order(X))
-    np.subtract(X, shift, out=buffer, casting="same_kind")
-    return buffer
-
-
-def statistics_of(blocks: Iterable[Pixels], n_bands: int) -> StreamingCovariance:
+def statistics_of(
+    blocks: Iterable[Pixels], n_bands: int, compute: Compute | None = None
+) -> StreamingCovariance:
     """Mean and covariance of all pixels of blocks (n, bands), in one pass."""
     statistics = StreamingCovariance(n_bands)
     for X in blocks:
-        statistics.update(X)
+        statistics.update(X, compute)
     return statistics
 
 
-def background_of(blocks: Iterable[Pixels], n_bands: int) -> Background:
+def background_of(blocks: Iterable[Pixels], n_bands: int, compute: Compute | None = None) -> Background:
     """The background of all pixels of blocks (n, bands), in one pass."""
-    return Background.of(statistics_of(blocks, n_bands))
+    return Background.of(statistics_of(blocks, n_bands, compute))
 
 
-def trimmed(blocks: Iterable[Pixels], background: Background, limit: float) -> Iterator[Pixels]:
+def trimmed(
+    blocks: Iterable[Pixels], background: Background, limit: float, compute: Compute | None = None
+) -> Iterator[Pixels]:
     """The pixels of blocks whose squared distance from ``background`` is at most ``limit``."""
     for X in blocks:
-        yield X[mahalanobis(X, background) <= limit]
+        yield X[mahalanobis(X, background, compute) <= limit]

@@ -10,6 +10,7 @@ from hsi_toolkit.detection.background import Background, mahalanobis, statistics
 from hsi_toolkit.detection.thresholds import ScoreDistribution
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import Block, iter_blocks
+from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.spectral.covariance import StreamingCovariance
 
 CANCEL_BYTES = 48 << 20
@@ -17,7 +18,10 @@ CANCEL_BYTES = 48 << 20
 
 
 class Scan:
-    """A scene (band, y, x) that is read ``passes`` times; each pass reports its share of the progress."""
+    """A scene (band, y, x) that is read ``passes`` times; each pass reports its share of the progress.
+
+    ``compute`` says where the scores are computed.
+    """
 
     def __init__(
         self,
@@ -26,8 +30,10 @@ class Scan:
         *,
         passes: int = 1,
         memory_limit: int | None = None,
+        compute: Compute | None = None,
     ) -> None:
         self.scene = scene
+        self.compute = compute or Compute()
         self._progress = progress or Progress()
         self._passes = passes
         self._done = 0
@@ -78,12 +84,14 @@ def background_statistics(scan: Scan, *, robust: bool = False) -> StreamingCovar
     Velleman 2000): targets and anomalies no longer widen the spread they are measured by.
     """
     message = "Measuring the background"
-    statistics = statistics_of(scan.pixels(message), scan.n_bands)
+    compute = scan.compute
+    statistics = statistics_of(scan.pixels(message), scan.n_bands, compute)
     if not robust:
         return statistics
     background = Background.of(statistics)
     distances = ScoreDistribution()
     for X in scan.pixels("Finding unusual pixels"):
-        distances.update(mahalanobis(X, background))
+        distances.update(mahalanobis(X, background, compute))
     limit = float(distances.exceeded_by(np.array([TRIMMED]))[0])
-    return statistics_of(trimmed(scan.pixels(message), background, limit), scan.n_bands)
+    usual = trimmed(scan.pixels(message), background, limit, compute)
+    return statistics_of(usual, scan.n_bands, compute)

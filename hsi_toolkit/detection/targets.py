@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsi_toolkit.detection.anomalies import BLUR_REACH, BLUR_SIGMA
-from hsi_toolkit.detection.background import Background, Pixels, runs_of
+from hsi_toolkit.detection.background import Background, Pixels
 from hsi_toolkit.detection.neighbourhood import Rows, smoothed, with_neighbours
 from hsi_toolkit.detection.scan import ROBUST_PASSES, Scan, background_statistics, spectra_of
 from hsi_toolkit.detection.thresholds import COSINE, NORMAL, Tail
 from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.spectral.compute import Array, Compute
 from hsi_toolkit.spectral.covariance import StreamingCovariance
-from hsi_toolkit.spectral.parallel import map_blocks
+from hsi_toolkit.spectral.parallel import one_blas_thread
 
 Matrix = NDArray[np.float64]
 Method = Literal["auto", "ace", "mf", "cem", "sam", "osp"]
@@ -62,7 +64,7 @@ class TargetDetector:
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """The scores (1, rows, columns), block by block from top to bottom, NaN without data."""
         statistics = background_statistics(scan, robust=self.robust)
-        scorer = scorer_of(self.signatures, statistics, self.method)
+        scorer = scorer_of(self.signatures, statistics, self.method, scan.compute)
         scores = (
             Rows(scorer(spectra_of(block.core)).reshape(1, *block.core.shape[1:]), block.y0)
             for block in scan.blocks("Scoring")
@@ -70,17 +72,20 @@ class TargetDetector:
         if self.method != "auto":
             yield from scores
             return
-        for rows, around in with_neighbours(scores, BLUR_REACH, scan.scene.sizes["y"]):
-            yield Rows(smoothed(around, BLUR_SIGMA, BLUR_REACH), rows.y0)
+        # One band is too little to be worth a device.
+        for rows, around in with_neighbours(scores, BLUR_REACH, scan.scene.sizes["y"], Compute()):
+            yield Rows(smoothed(around, BLUR_SIGMA, BLUR_REACH, Compute()), rows.y0)
 
 
-def scorer_of(signatures: Matrix, statistics: StreamingCovariance, method: Method) -> Scorer:
+def scorer_of(
+    signatures: Matrix, statistics: StreamingCovariance, method: Method, compute: Compute | None = None
+) -> Scorer:
     """What scores pixels (n, bands), given the signatures (k, bands) and the scene's statistics.
 
     Raises:
         ParameterError: a signature is the background's mean or empty.
     """
-    makers: dict[Method, Callable[[Matrix, StreamingCovariance], Scorer]] = {
+    makers: dict[Method, Callable[[Matrix, StreamingCovariance, Compute], Scorer]] = {
         "auto": _kelly,
         "ace": _coherence,
         "mf": _matched_filter,
@@ -88,85 +93,73 @@ def scorer_of(signatures: Matrix, statistics: StreamingCovariance, method: Metho
         "sam": _spectral_angle,
         "osp": _subspace_projection,
     }
-    return makers[method](np.atleast_2d(np.asarray(signatures, np.float64)), statistics)
+    with one_blas_thread():
+        spectra = np.atleast_2d(np.asarray(signatures, np.float64))
+        return makers[method](spectra, statistics, compute or Compute())
 
 
-def _matched_filter(signatures: Matrix, statistics: StreamingCovariance) -> Scorer:
+def _matched_filter(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
     background = Background.of(statistics)
     whitened = background.whiten(signatures)
     weights = (background.whitener.T @ whitened.T) / _energy(whitened)
-    return _linear(weights, background.mean @ weights)
+    return _linear(weights, background.mean @ weights, compute)
 
 
-def _energy_minimisation(signatures: Matrix, statistics: StreamingCovariance) -> Scorer:
+def _energy_minimisation(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
     correlation = _correlation(statistics)
     solved = np.linalg.solve(correlation, signatures.T)
     weights = solved / _positive(np.einsum("kb,bk->k", signatures, solved))
-    return _linear(weights, np.zeros(len(signatures)))
+    return _linear(weights, np.zeros(len(signatures)), compute)
 
 
-def _subspace_projection(signatures: Matrix, statistics: StreamingCovariance) -> Scorer:
+def _subspace_projection(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
     dimensions = min(BACKGROUND_DIMENSIONS, statistics.n_bands - 1)
     vectors = np.linalg.eigh(_correlation(statistics))[1][:, ::-1][:, :dimensions]
     left = signatures - signatures @ vectors @ vectors.T
     weights = left.T / _energy(left)
-    return _linear(weights, np.zeros(len(signatures)))
+    return _linear(weights, np.zeros(len(signatures)), compute)
 
 
-def _coherence(signatures: Matrix, statistics: StreamingCovariance) -> Scorer:
-    return _cosine(signatures, Background.of(statistics), 0.0)
+def _coherence(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
+    return _cosine(signatures, Background.of(statistics), 0.0, compute)
 
 
-def _kelly(signatures: Matrix, statistics: StreamingCovariance) -> Scorer:
+def _kelly(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
     background = Background.of(statistics, loading=LOADING)
-    return _cosine(signatures, background, KELLY_SHARE * statistics.n_bands)
+    return _cosine(signatures, background, KELLY_SHARE * statistics.n_bands, compute)
 
 
-def _spectral_angle(signatures: Matrix, statistics: StreamingCovariance) -> Scorer:
+def _spectral_angle(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
     bands = statistics.n_bands
-    return _cosine(signatures, Background(np.zeros(bands), np.eye(bands), statistics.n_pixels), 0.0)
+    plain = Background(np.zeros(bands), np.eye(bands), statistics.n_pixels)
+    return _cosine(signatures, plain, 0.0, compute)
 
 
-def _cosine(signatures: Matrix, background: Background, constant: float) -> Scorer:
+def _cosine(signatures: Matrix, background: Background, constant: float, compute: Compute) -> Scorer:
     """sᵀx / √(sᵀs · (constant + xᵀx)) of whitened signatures and pixels, the largest of all signatures."""
     whitened = background.whiten(signatures)
     kind = background.precision
-    directions = (whitened.T / np.sqrt(_energy(whitened))).astype(kind)
-    whitener: NDArray[np.floating] = background.whitener.T.astype(kind)
-    mean: NDArray[np.floating] = background.mean.astype(kind)
+    directions = compute.put(whitened.T / np.sqrt(_energy(whitened)), kind)
+    whitener, mean = compute.put(background.whitener.T, kind), compute.put(background.mean, kind)
 
-    def score(X: Pixels) -> NDArray[np.floating]:
+    def score(X: Array) -> Array:
         pixels = (X - mean) @ whitener
-        size = np.einsum("ij,ij->i", pixels, pixels) + constant
+        size = compute.squared_lengths(pixels) + constant
         # A pixel that is exactly the mean looks like nothing.
-        scores: NDArray[np.floating] = (pixels @ directions).max(axis=1)
-        return scores / np.sqrt(np.where(size == 0, 1, size))
+        size[size == 0] = 1
+        cosines: Array = compute.largest(pixels @ directions) / compute.xp.sqrt(size)
+        return cosines
 
-    return _in_runs(score)
-
-
-def _linear(weights: Matrix, offset: Matrix) -> Scorer:
-    def score(X: Pixels) -> NDArray[np.floating]:
-        scores: NDArray[np.floating] = (np.asarray(X, np.float64) @ weights - offset).max(axis=1)
-        return scores
-
-    return _in_runs(score)
+    return partial(compute.pixelwise, score, dtype=kind)
 
 
-def _in_runs(score: Callable[[Pixels], NDArray[np.floating]]) -> Scorer:
-    """The same over cache-sized runs of pixels, on several threads."""
+def _linear(weights: Matrix, offset: Matrix, compute: Compute) -> Scorer:
+    matrix, shift = compute.put(weights, np.float64), compute.put(offset, np.float64)
 
-    def whole(X: Pixels) -> NDArray[np.float32]:
-        scores = np.empty(len(X), np.float32)
+    def score(X: Array) -> Array:
+        return compute.largest(X @ matrix - shift)
 
-        def run(rows: slice) -> None:
-            scores[rows] = score(X[rows])
-
-        for _ in map_blocks(run, runs_of(len(X))):
-            pass
-        return scores
-
-    return whole
+    return partial(compute.pixelwise, score, dtype=np.float64)
 
 
 def _correlation(statistics: StreamingCovariance) -> Matrix:

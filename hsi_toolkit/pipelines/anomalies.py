@@ -11,6 +11,7 @@ from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import open_scene
+from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.tasks.anomalies import Anomalies
 
 
@@ -22,7 +23,7 @@ def run(task: Anomalies, progress: Progress) -> Mapping[str, object]:
     scene = open_scene(task.scene, task.variable).hsi.good_bands
     detector = detector_of(task)
     memory = task.memory_limit * 2**20 if task.memory_limit else None
-    scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory)
+    scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory, compute=Compute.on(task.device))
     detections = None
     if task.detections:
         detections = DetectionMap(task.detections, "anomaly", lambda scores: _threshold(scores, task))

@@ -13,12 +13,11 @@ from hsi_toolkit.change.decision import ChangeTypes, cluster_changes, no_change_
 from hsi_toolkit.change.detectors import Method, PairModel, fit_pair
 from hsi_toolkit.change.pair import ScenePair, Spectra
 from hsi_toolkit.change.registration import TOLERANCE, Registration, check_registration
-from hsi_toolkit.detection.background import runs_of
 from hsi_toolkit.detection.scan import spectra_of
 from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import ClassEntry, RasterWriter, open_scene
-from hsi_toolkit.spectral.parallel import map_blocks
+from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.tasks.change import Change
 from hsi_toolkit.training.palette import palette, rgb
 
@@ -72,7 +71,7 @@ def run(task: Change, progress: Progress) -> Mapping[str, object]:
 def _decide(task: Change, pair: ScenePair, before: Spectra, after: Spectra) -> _Decision:
     """Everything that is known before the first pixel is written."""
     model = fit_pair(before, after, cast("Method", task.method))
-    scores = model.detector.scores(before, after)
+    scores = model.detector.scores(before, after, Compute())
     threshold = no_change_threshold(scores) if task.threshold is None else task.threshold
     changed = scores > threshold
     if not task.types or not changed.any():
@@ -109,6 +108,7 @@ def _type_names(
 def _write(task: Change, pair: ScenePair, decision: _Decision, progress: Progress) -> tuple[int, int]:
     """Score block by block into all outputs at once; returns scored and changed pixels."""
     memory = task.memory_limit * 2**20 if task.memory_limit else None
+    compute = Compute.on(task.device)
     pixels = changed = 0
     with ExitStack() as stack:
         scores_writer = stack.enter_context(
@@ -135,7 +135,7 @@ def _write(task: Change, pair: ScenePair, decision: _Decision, progress: Progres
             if path
         }
         for before, after in pair.blocks(progress, "Comparing the scenes", memory):
-            scores, types = _score(decision, spectra_of(before.core), spectra_of(after.core))
+            scores, types = _score(decision, spectra_of(before.core), spectra_of(after.core), compute)
             shape = before.core.shape[1:]
             scores_writer.write(scores.reshape(shape), before.y0)
             known, above = np.isfinite(scores), scores > decision.threshold
@@ -148,29 +148,20 @@ def _write(task: Change, pair: ScenePair, decision: _Decision, progress: Progres
 
 
 def _score(
-    decision: _Decision, before: NDArray[np.float32], after: NDArray[np.float32]
+    decision: _Decision, before: NDArray[np.float32], after: NDArray[np.float32], compute: Compute
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Scores (n,), NaN without data, and the numbers (n,) of the types map."""
-    scores = np.full(len(before), np.nan, np.float32)
-    types = np.zeros(len(before), np.uint8)
-
-    def part(rows: slice) -> None:
-        first, second = before[rows].astype(np.float64), after[rows].astype(np.float64)
-        known = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
-        first, second = first[known], second[known]
-        found = decision.model.detector.scores(first, second)
-        kinds = np.full(len(found), UNCHANGED, np.uint8)
-        above = found.astype(np.float32) > decision.threshold
-        if above.any():
-            kinds[above] = CHANGED
-            if decision.types is not None:
-                moved = decision.model.difference.differences(first[above], second[above])
-                kinds[above] += decision.types.assign(moved).astype(np.uint8)
-        scores[rows][known] = found
-        types[rows][known] = kinds
-
-    for _ in map_blocks(part, runs_of(len(before))):
-        pass
+    detector = compute.place(decision.model.detector)
+    scores = compute.pixelwise(
+        lambda first, second: detector.scores(first, second, compute), before, after, dtype=np.float64
+    )
+    above = scores > decision.threshold
+    types = np.where(np.isfinite(scores), np.uint8(UNCHANGED), np.uint8(0))
+    types[above] = CHANGED
+    if decision.types is not None and above.any():
+        changed = (each[above].astype(np.float64) for each in (before, after))
+        moved = decision.model.difference.differences(*changed)
+        types[above] += decision.types.assign(moved).astype(np.uint8)
     return scores, types
 
 

@@ -11,6 +11,7 @@ from hsi_toolkit.detection.thresholds import false_alarm_threshold
 from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import open_scene
+from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.tasks.target import Target
 
 
@@ -23,7 +24,7 @@ def run(task: Target, progress: Progress) -> Mapping[str, object]:
     target = read_signatures(task.target, scene, field=task.field, value=task.value, layer=task.layer)
     detector = TargetDetector(target.signatures, cast("Method", task.method), task.robust)
     memory = task.memory_limit * 2**20 if task.memory_limit else None
-    scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory)
+    scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory, compute=Compute.on(task.device))
     rate = task.false_alarm_rate
     found = write_scores(
         detector.scores(scan),

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hsi_toolkit.errors import SceneError
+from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.spectral.parallel import map_blocks
 
 Matrix = npt.NDArray[np.float64]
@@ -57,8 +58,11 @@ class StreamingCovariance:
             )
         return self._scatter / (self.n_pixels - 1)
 
-    def update(self, X: npt.NDArray[np.generic]) -> None:
-        """Add pixels ``X`` (n_pixels, n_bands) of any real dtype."""
+    def update(self, X: npt.NDArray[np.generic], compute: Compute | None = None) -> None:
+        """Add pixels ``X`` (n_pixels, n_bands) of any real dtype; ``compute`` may name a device."""
+        if compute is not None and compute.device is not None:
+            self.merge(_covariance_on(compute, X))
+            return
         runs = [X[start : start + _RUN] for start in range(0, len(X), _RUN)]
         for part in map_blocks(_covariance_of, runs):
             self.merge(part)
@@ -103,6 +107,23 @@ def _covariance_of(X: npt.NDArray[np.generic]) -> StreamingCovariance:
         products += centred.T @ centred
         result.n_pixels += len(centred)
     if result.n_pixels:
+        result.mean = shift + total / result.n_pixels
+        result._scatter = products - np.outer(total, total / result.n_pixels)
+    return result
+
+
+def _covariance_on(compute: Compute, X: npt.NDArray[np.generic]) -> StreamingCovariance:
+    """The same on a device, all pixels at once."""
+    result = StreamingCovariance(X.shape[1])
+    shift = _typical(compute.get(X[:: max(1, len(X) // 64)]))
+    centred = compute.put(X, np.float64) - compute.put(shift)
+    finite = compute.xp.isfinite(centred)
+    result._valid += compute.get(finite.sum(0)).astype(np.int64)
+    centred = centred[finite.all(1)]
+    result.n_pixels = len(centred)
+    if result.n_pixels:
+        total = compute.get(centred.sum(0)).astype(np.float64)
+        products = compute.get(centred.T @ centred).astype(np.float64)
         result.mean = shift + total / result.n_pixels
         result._scatter = products - np.outer(total, total / result.n_pixels)
     return result

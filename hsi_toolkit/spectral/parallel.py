@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TypeVar
 
@@ -25,6 +26,12 @@ def map_blocks(function: Callable[[Block], Result], blocks: Sequence[Block]) -> 
         return
     with controller.limit(limits=1), ThreadPoolExecutor(workers) as pool:
         yield from pool.map(function, blocks)
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """A context for small matrices: waking BLAS's threads, which then spin, costs more than they save."""
+    context: AbstractContextManager[object] = _controller().limit(limits=1)
+    return context
 
 
 @cache

@@ -85,5 +85,6 @@ class Anomalies(Task):
         "For rx and subspace-rx: leave the most unusual 2 % out of the statistics, in two more passes."
     )
     variable: Optional[str] = common.variable()
+    device: str = common.device()
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

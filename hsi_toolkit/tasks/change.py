@@ -93,5 +93,6 @@ class Change(Task):
         minimum=0.0,
         advanced=True,
     )
+    device: str = common.device()
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

@@ -88,5 +88,6 @@ class Target(Task):
         "Leave the most unusual 2 % out of the background statistics; reads the scene twice more."
     )
     variable: Optional[str] = common.variable()
+    device: str = common.device()
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

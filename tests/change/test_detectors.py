@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from hsi_toolkit.change.decision import cluster_changes, no_change_threshold
@@ -13,6 +14,7 @@ from hsi_toolkit.change.statistics import (
     robust_moments,
 )
 from hsi_toolkit.errors import SceneError
+from hsi_toolkit.spectral.compute import Compute
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,25 @@ def spectra(two_dates):
     [("auto", 0.99), ("irmad", 0.98), ("chronochrome", 0.98), ("cva", 0.98), ("sam", 0.9)],
 )
 def test_changed_pixels_score_higher(method, least, two_dates, spectra):
-    scores = fit_pair(*spectra, method).detector.scores(*spectra)
+    scores = fit_pair(*spectra, method).detector.scores(*spectra, Compute())
     assert roc_auc_score(two_dates.changed.ravel(), scores) > least
+
+
+@pytest.mark.parametrize("method", ["auto", "irmad", "chronochrome", "cva", "sam"])
+def test_tensors_score_as_arrays_do(method, spectra):
+    detector, compute = fit_pair(*spectra, method).detector, Compute(torch.device("cpu"))
+    tensors = compute.pixelwise(
+        lambda *pixels: compute.place(detector).scores(*pixels, compute), *spectra, dtype=np.float64
+    )
+    np.testing.assert_allclose(tensors, detector.scores(*spectra, Compute()), rtol=1e-5, atol=1e-6)
+
+
+def test_an_empty_spectrum_lies_at_no_angle_and_one_without_data_at_none(spectra):
+    before, after = (each[:3].copy() for each in spectra)
+    detector = fit_pair(*spectra, "sam").detector
+    before[0], before[1] = 0, np.nan
+    scores = detector.scores(before, after, Compute())
+    assert (scores[0], np.isnan(scores[1]), np.isfinite(scores[2])) == (0, True, True)
 
 
 def test_normalisation_finds_gain_and_offset_in_spite_of_the_changes(two_dates, spectra):
@@ -62,7 +81,7 @@ def test_robust_moments_are_not_moved_by_a_tenth_of_outliers():
 
 
 def test_the_threshold_maps_the_changes_and_little_else(two_dates, spectra):
-    scores = fit_pair(*spectra).detector.scores(*spectra)
+    scores = fit_pair(*spectra).detector.scores(*spectra, Compute())
     above, truth = scores > no_change_threshold(scores), two_dates.changed.ravel()
     f1 = 2 * (above & truth).sum() / (above.sum() + truth.sum())
     assert f1 > 0.85

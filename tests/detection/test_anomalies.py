@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from hsi_toolkit.detection.anomalies import GlobalRX, QuasiLocalRX, SubspaceRX
 from hsi_toolkit.detection.local import LocalRX
 from hsi_toolkit.detection.scan import Scan
 from hsi_toolkit.errors import Cancelled, ParameterError
 from hsi_toolkit.progress import Progress
+from hsi_toolkit.spectral.compute import Compute
 
 from .conftest import as_scene
 
@@ -18,8 +20,8 @@ DETECTORS = pytest.mark.parametrize(
 )
 
 
-def scores(detector, cube, memory_limit=None):
-    scan = Scan(as_scene(cube), passes=detector.passes, memory_limit=memory_limit)
+def scores(detector, cube, memory_limit=None, compute=None):
+    scan = Scan(as_scene(cube), passes=detector.passes, memory_limit=memory_limit, compute=compute)
     return np.concatenate([rows.data[0] for rows in detector.scores(scan)])
 
 
@@ -34,6 +36,12 @@ def test_blocks_do_not_matter(detector, odd_scene):
     line = odd_scene.cube[:, 0].nbytes
     whole, parts = (scores(detector, odd_scene.cube, limit) for limit in (None, 15 * line))
     np.testing.assert_allclose(parts, whole, rtol=2e-3)
+
+
+@DETECTORS
+def test_tensors_score_as_arrays_do(detector, odd_scene):
+    tensors = scores(detector, odd_scene.cube, compute=Compute(torch.device("cpu")))
+    np.testing.assert_allclose(tensors, scores(detector, odd_scene.cube), rtol=2e-3)
 
 
 @DETECTORS

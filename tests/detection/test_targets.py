@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from hsi_toolkit.detection.scan import Scan
 from hsi_toolkit.detection.targets import TargetDetector, scorer_of
 from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.spectral.covariance import StreamingCovariance
 
 from .conftest import as_scene
@@ -22,8 +24,8 @@ def statistics(pixels=PIXELS):
     return result
 
 
-def scores(detector, cube):
-    scan = Scan(as_scene(cube), passes=detector.passes)
+def scores(detector, cube, compute=None):
+    scan = Scan(as_scene(cube), passes=detector.passes, compute=compute)
     return np.concatenate([rows.data[0] for rows in detector.scores(scan)])
 
 
@@ -64,6 +66,14 @@ def test_the_spectral_angle_does_not_see_brightness():
 def test_targets_score_highest(method, odd_scene):
     result = scores(TargetDetector(odd_scene.signature, method), odd_scene.cube)
     assert result[odd_scene.odd].min() > result[~odd_scene.odd].max()
+
+
+@pytest.mark.parametrize("robust", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_tensors_score_as_arrays_do(method, robust, odd_scene):
+    detector = TargetDetector(odd_scene.signature, method, robust)
+    tensors = scores(detector, odd_scene.cube, Compute(torch.device("cpu")))
+    np.testing.assert_allclose(tensors, scores(detector, odd_scene.cube), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
