@@ -67,7 +67,7 @@ def run(task: Map, progress: Progress) -> Mapping[str, object]:
 
 
 def _train_task(task: Map, paths: Mapping[str, Path]) -> Train:
-    shared = ("scene", "labels", "field", "size", "weights", "layer", "variable", "device", "seed")
+    shared = ("scene", "labels", "field", "method", "size", "weights", "layer", "variable", "device", "seed")
     values = {name: getattr(task, name) for name in (*shared, "memory_limit", "overwrite")}
     return Train(output=str(paths["model"]), report=str(paths["report"]), **values)
 

@@ -9,6 +9,7 @@ from hsi_toolkit.errors import ModelError
 from hsi_toolkit.models import zoo
 from hsi_toolkit.models.bundle import ModelBundle
 from hsi_toolkit.models.classifier import SceneClassifier
+from hsi_toolkit.models.hypersigma.window_classifier import HyperSigmaClassifier
 from hsi_toolkit.models.metadata import (
     Architecture,
     Json,
@@ -22,7 +23,13 @@ from hsi_toolkit.spectral.resample import SensorBands
 from hsi_toolkit.training.labels import Labels
 from hsi_toolkit.training.leakage import TrainingPixels
 
-ARCHITECTURE = "scene_classifier"
+ARCHITECTURES: Mapping[str, type[SceneClassifier]] = {
+    "scene_classifier": SceneClassifier,
+    "hypersigma": HyperSigmaClassifier,
+}
+"""What bundles call the classifiers."""
+_FEATURES = {"scene_classifier": "GroupwisePCA", "hypersigma": "PCA"}
+
 #: What a classifier's bundle says beyond its metadata: the pixels it was trained on, how many of each class
 #: these were, and its accuracy on held-out polygons.
 TRAINING_PIXELS, LABELLED, ACCURACY = "training_pixels", "labelled", "accuracy"
@@ -41,13 +48,14 @@ def classifier_bundle(
     """The bundle of a classifier trained on ``labels`` of ``scene``: all it takes to classify another one."""
     tensors, config = classifier.to_tensors()
     used = tuple(classifier.bands.tolist())
+    architecture = next(name for name, kind in ARCHITECTURES.items() if kind is type(classifier))
     metadata = ModelMetadata(
         name=name,
         kind="classifier",
-        architecture=Architecture(ARCHITECTURE, config),
+        architecture=Architecture(architecture, config),
         preprocessing=Preprocessing(
             SensorBands(scene.sizes["band"], used, _of(scene, "wavelength", used), _of(scene, "fwhm", used)),
-            features="GroupwisePCA",
+            features=_FEATURES[architecture],
             quantity=scene.attrs.get("quantity"),
             sensor=scene.attrs.get("sensor"),
         ),
@@ -71,12 +79,12 @@ def open_classifier(name: str | Path) -> tuple[ModelBundle, SceneClassifier]:
     path = zoo.resolve(name)
     bundle = ModelBundle.load(path)
     architecture = bundle.metadata.architecture
-    if bundle.metadata.kind != "classifier" or architecture.name != ARCHITECTURE:
+    if bundle.metadata.kind != "classifier" or architecture.name not in ARCHITECTURES:
         raise ModelError(
             f"{path} holds a model of the kind {bundle.metadata.kind!r}, which has no classes.",
             "Train a classifier from it with 'hsi train --weights'.",
         )
-    classifier = SceneClassifier.from_tensors(bundle.tensors, architecture.config)
+    classifier = ARCHITECTURES[architecture.name].from_tensors(bundle.tensors, architecture.config)
     if classifier.n_classes != len(bundle.metadata.classes):
         raise ModelError(
             f"{path} names {len(bundle.metadata.classes)} classes, its network has {classifier.n_classes}.",

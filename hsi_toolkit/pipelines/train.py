@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 from hsi_toolkit import __version__
 from hsi_toolkit.errors import LabelError
 from hsi_toolkit.files import check_output
-from hsi_toolkit.inference.devices import choose_device
-from hsi_toolkit.models import zoo
 from hsi_toolkit.models.bundle import ModelBundle
 from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.models.metadata import Provenance, plain_json
 from hsi_toolkit.pipelines.models import classifier_bundle
+from hsi_toolkit.pipelines.train_methods import Trained, chosen_method
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.reports.accuracy import AccuracyReport, Basis, assess
 from hsi_toolkit.reports.plots import ClassSpectra, TrainingCurve
 from hsi_toolkit.reports.report import KeyFigure, ReportContent, write_report
 from hsi_toolkit.scene import open_scene, read_pixels, read_windows
 from hsi_toolkit.tasks.train import Train
-from hsi_toolkit.training.finetune import FinetuneConfig, TrainedClassifier, train_classifier
 from hsi_toolkit.training.labels import Grid, Labels, drop_nodata, read_labels, require_trainable
 from hsi_toolkit.training.leakage import TrainingPixels
-from hsi_toolkit.training.preparation import RADIUS, LabelledPixels
+from hsi_toolkit.training.preparation import LabelledPixels
 from hsi_toolkit.training.splits import Split, hold_out
 from hsi_toolkit.training.windows import SceneWindows
 
@@ -46,7 +44,7 @@ class Training:
     scene: xr.DataArray
     labels: Labels
     split: Split | None
-    trained: TrainedClassifier
+    trained: Trained
     bundle: ModelBundle
     accuracy: AccuracyReport | None
     warnings: tuple[str, ...]
@@ -75,24 +73,16 @@ def train(task: Train, progress: Progress) -> Training:
     scene = open_scene(task.scene, task.variable)
     progress.report(0.0, "Reading the labels")
     labels = _usable_labels(task, scene, progress)
-    split, notes = _held_out(labels, task)
+    method = chosen_method(task)
+    split, notes = _held_out(labels, task, method.radius)
     fitted = labels if split is None else labels.select(split.train)
-    watched, watch_notes = _watched(fitted, task)
-    config = FinetuneConfig(
-        size=task.size,
-        seed=task.seed,
-        epochs=task.epochs,
-        weights=str(zoo.resolve(task.weights)) if task.weights else None,
-    )
-    trained = train_classifier(
+    watched, watch_notes = _watched(fitted, task, method.radius)
+    trained = method.train(
         SceneWindows(scene),
         _pixels(fitted if watched is None else fitted.select(watched.train)),
         None if watched is None else _pixels(fitted.select(watched.test)),
-        config,
-        n_classes=len(labels.names),
-        device=choose_device(task.device),
-        checkpoint=Path(task.output).with_suffix(".part.safetensors"),
-        progress=progress.part(0.05, 0.9),
+        len(labels.names),
+        progress.part(0.05, 0.9),
     )
     progress.report(0.9, "Judging on held-out polygons")
     accuracy = None if split is None else _judge(trained.classifier, scene, labels, split, progress)
@@ -101,12 +91,12 @@ def train(task: Train, progress: Progress) -> Training:
         name=Path(task.output).stem,
         scene=scene,
         labels=fitted,
-        trained_on=TrainingPixels(Grid.of(scene), fitted.rows, fitted.cols, RADIUS),
+        trained_on=TrainingPixels(Grid.of(scene), fitted.rows, fitted.cols, method.radius),
         accuracy=accuracy,
         provenance=Provenance(
             data=(Path(task.scene).name,),
             labels=f"{Path(task.labels).name}, field {task.field}",
-            source=task.weights,
+            source=method.source,
             licence="as the data",
             seed=task.seed,
             parameters={name: plain_json(value) for name, value in _settings(task).items()},
@@ -133,7 +123,7 @@ def report_content(
             "Scene": task.scene,
             "Labels": f"{Path(task.labels).name}, field {task.field}",
             "Labelled": f"{len(labels):,} pixels in {labels.group_counts.sum():,} {units}",
-            "Network": f"HSIMAE {training.trained.size}",
+            "Network": training.trained.network_name,
             "Context": training.trained.context_sentence,
         },
         legend=labels.legend(),
@@ -184,20 +174,20 @@ def _usable_labels(task: Train, scene: xr.DataArray, progress: Progress) -> Labe
     return labels
 
 
-def _held_out(labels: Labels, task: Train) -> tuple[Split | None, tuple[str, ...]]:
+def _held_out(labels: Labels, task: Train, radius: int) -> tuple[Split | None, tuple[str, ...]]:
     """The test polygons, or none and the sentence why."""
     if task.test_fraction == 0:
         return None, ("No polygons were held out, as asked; the accuracy is unknown.",)
     try:
-        return hold_out(labels, fraction=task.test_fraction, radius=RADIUS, seed=task.seed), ()
+        return hold_out(labels, fraction=task.test_fraction, radius=radius, seed=task.seed), ()
     except LabelError as error:
         return None, (f"The accuracy is unknown. {error}",)
 
 
-def _watched(fitted: Labels, task: Train) -> tuple[Split | None, tuple[str, ...]]:
+def _watched(fitted: Labels, task: Train, radius: int) -> tuple[Split | None, tuple[str, ...]]:
     """The polygons that early stopping watches, none of them a test polygon."""
     try:
-        split = hold_out(fitted, fraction=_WATCHED, radius=RADIUS, seed=task.seed)
+        split = hold_out(fitted, fraction=_WATCHED, radius=radius, seed=task.seed)
     except LabelError:
         return None, ("There are too few polygons to watch any during training: it ran to its last epoch.",)
     missing = np.setdiff1d(np.unique(fitted.classes), np.unique(fitted.classes[split.train]))

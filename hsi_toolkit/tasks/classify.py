@@ -25,6 +25,7 @@ class Classify(Task):
     group: ClassVar[str] = "Classification"
     tags: ClassVar[Tuple[str, ...]] = (
         "HSIMAE",
+        "HyperSIGMA",
         "map",
         "land cover",
         "inference",

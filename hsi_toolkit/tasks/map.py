@@ -5,6 +5,7 @@ from typing import ClassVar, Optional, Tuple
 
 from . import common
 from .base import Task, parameter
+from .train import HYPERSIGMA_PAPER, method, weights
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,15 @@ class Map(Task):
         "with its colours, uncertainty.tif, preview.png, report.html and report.json."
     )
     group: ClassVar[str] = "Classification"
-    tags: ClassVar[Tuple[str, ...]] = ("HSIMAE", "supervised", "land cover", "polygons", "classification")
-    references: ClassVar[Tuple[str, ...]] = (common.HSIMAE_PAPER,)
+    tags: ClassVar[Tuple[str, ...]] = (
+        "HSIMAE",
+        "HyperSIGMA",
+        "supervised",
+        "land cover",
+        "polygons",
+        "classification",
+    )
+    references: ClassVar[Tuple[str, ...]] = (common.HSIMAE_PAPER, HYPERSIGMA_PAPER)
     examples: ClassVar[Tuple[str, ...]] = (
         "hsi map scene.hdr --labels polygons.gpkg --field class -o result",
     )
@@ -32,14 +40,9 @@ class Map(Task):
     output: str = parameter(
         "folder_output", "Folder", "The folder for the results; made when it does not exist.", option="-o"
     )
+    method: str = method()
     size: str = common.size()
-    weights: Optional[str] = parameter(
-        "model",
-        "Pretrained weights",
-        "A pretrained model to start from: a file, or the name of a fetched one. Its size is taken over.",
-        suffixes=(".safetensors",),
-        default=None,
-    )
+    weights: Optional[str] = weights()
     mode: str = common.mode()
     layer: Optional[str] = common.layer()
     variable: Optional[str] = common.variable()

@@ -71,6 +71,11 @@ class TrainedClassifier:
     checkpoint: Path | None = field(default=None)
 
     @property
+    def network_name(self) -> str:
+        """System and size."""
+        return f"HSIMAE {self.size}"
+
+    @property
     def epochs(self) -> int:
         """Epochs trained."""
         return self.curve.epochs
