@@ -23,9 +23,8 @@ def section(task: type[Task]) -> str:
     rows = "\n".join(row(parameter) for parameter in task.parameters())
     examples = "\n".join(task.examples)
     sources = "".join(f"\n- {reference}" for reference in task.references)
-    command = task.name.replace("_", "-")
     text = (
-        f"\n## {task.title}: `hsi {command}`\n\n{task.description}\n\n```sh\n{examples}\n```\n\n"
+        f"\n## {task.title}: `hsi {task.command()}`\n\n{task.description}\n\n```sh\n{examples}\n```\n\n"
         f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n"
     )
     return text + (f"\nSources:\n{sources}\n" if sources else "")

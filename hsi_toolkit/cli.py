@@ -13,7 +13,7 @@ from hsi_toolkit import __version__
 from hsi_toolkit.console import print_result, progress_for
 from hsi_toolkit.failures import Failure, failure_of
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.tasks import TASKS, Parameter, Task
+from hsi_toolkit.tasks import FAMILIES, TASKS, Parameter, Task
 
 USER_ERROR, INTERNAL_ERROR, CANCELLED = 2, 1, 130
 
@@ -156,8 +156,17 @@ def _help(task: type[Task]) -> str:
     return f"{task.summary}\n\n{task.description}\n\nExample:\n\n{examples}"
 
 
+_FAMILIES = {"models": models_app}
+
 for _task in TASKS.values():
-    app.command(_task.name.replace("_", "-"))(_command(_task))
+    *_family, _name = _task.command().split()
+    _app = app
+    for _each in _family:
+        if _each not in _FAMILIES:
+            _FAMILIES[_each] = typer.Typer(help=FAMILIES[_each], no_args_is_help=True, rich_markup_mode=None)
+            app.add_typer(_FAMILIES[_each], name=_each)
+        _app = _FAMILIES[_each]
+    _app.command(_name)(_command(_task))
 
 
 @models_app.command("list")

@@ -6,6 +6,7 @@ from .anomalies import Anomalies
 from .base import Parameter, Task
 from .card import Card
 from .change import Change
+from .check import Check
 from .classify import Classify
 from .compare import Compare
 from .demo import Demo
@@ -17,6 +18,7 @@ from .features import Features
 from .info import Info
 from .map import Map
 from .pretrain import Pretrain
+from .resample import Resample
 from .superresolve import Superresolve
 from .target import Target
 from .train import Train
@@ -26,6 +28,8 @@ TASKS: Dict[str, Type[Task]] = {
     task.name: task
     for task in (
         Info,
+        Check,
+        Resample,
         Features,
         Map,
         Train,
@@ -46,4 +50,11 @@ TASKS: Dict[str, Type[Task]] = {
     )
 }
 
-__all__ = ["TASKS", "Parameter", "Task"]
+FAMILIES: Dict[str, str] = {
+    "bimae": "Train and use a model of two layers: a sharp image and a hyperspectral one.",
+    "codec": "Train and test the learned codecs.",
+    "dataset": "Make data sets for training.",
+}
+"""What the tasks of a family are about, by the word they share on the command line."""
+
+__all__ = ["FAMILIES", "TASKS", "Parameter", "Task"]

@@ -158,9 +158,14 @@ T = TypeVar("T", bound="Task")
 
 @dataclass(frozen=True)
 class Task:
-    """What a user can ask for. Subclasses add the fields; a pipeline of the same name does the work."""
+    """What a user can ask for. Subclasses add the fields; a pipeline of the same name does the work.
+
+    Tasks of one ``family`` share its command and begin with its name: "codec_train" of the family "codec" is
+    ``hsi codec train``.
+    """
 
     name: ClassVar[str]
+    family: ClassVar[str] = ""
     title: ClassVar[str]
     summary: ClassVar[str]
     description: ClassVar[str]
@@ -173,6 +178,12 @@ class Task:
         for declared in self.parameters():
             checked = declared.check(getattr(self, declared.name))
             object.__setattr__(self, declared.name, checked)
+
+    @classmethod
+    def command(cls) -> str:
+        """What follows ``hsi`` on the command line."""
+        words = cls.name.replace("_", "-")
+        return cls.family + " " + words[len(cls.family) + 1 :] if cls.family else words
 
     @classmethod
     def parameters(cls) -> List[Parameter]:
