@@ -1,6 +1,7 @@
 """One module a Processing algorithm; ``ALGORITHMS`` lists their classes."""
 
 from .check_engine import CheckEngine
+from .check_scene import CheckScene
 from .classify import Classify
 from .compare import Compare
 from .denoise import Denoise
@@ -12,6 +13,7 @@ from .features import Features
 from .model_card import ModelCard
 from .polygons_to_map import PolygonsToMap
 from .pretrain import Pretrain
+from .resample import Resample
 from .scene_information import SceneInformation
 from .superresolve import Superresolve
 from .train import Train
@@ -27,6 +29,8 @@ ALGORITHMS = (
     Evaluate,
     WhereToDraw,
     SceneInformation,
+    CheckScene,
+    Resample,
     Features,
     Pretrain,
     ModelCard,

@@ -100,6 +100,10 @@ class SceneStatistics:
         self.rows.add(values, known, 2, here, cols // 2)
         self._next_row += height
 
+    def leap(self) -> None:
+        """The rows that come next do not adjoin the last ones, as in a sample of a scene."""
+        self._last = None
+
     @property
     def within_lines(self) -> Float64:
         """Covariance (bands, bands) of what is left when each line's mean is taken from it, both ways."""

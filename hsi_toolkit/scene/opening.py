@@ -7,9 +7,15 @@ import xarray as xr
 
 from hsi_toolkit.errors import HsiError, SceneError
 from hsi_toolkit.scene.readers import find_reader
+from hsi_toolkit.scene.sidecar import Corrections, find_sidecar
 
 
-def open_scene(path: str | os.PathLike[str], variable: str | None = None) -> xr.DataArray:
+def open_scene(
+    path: str | os.PathLike[str],
+    variable: str | None = None,
+    *,
+    sidecar: bool | str | os.PathLike[str] = True,
+) -> xr.DataArray:
     """Open a raster as a scene; only headers are read, and nothing is written beside the file.
 
     Args:
@@ -17,6 +23,7 @@ def open_scene(path: str | os.PathLike[str], variable: str | None = None) -> xr.
             (v5 to v7.3), or a NumPy ``.npy`` or ``.npz``.
         variable: which array of a file that holds several; ``name:layout`` also states the order of its
             axes, for instance ``"data:byx"`` (y rows, x columns, b bands), ``":yxb"`` for the only array.
+        sidecar: whether corrections beside the file (``<name>.hsi.json``) are applied, or those to apply.
 
     Returns:
         DataArray, dims (band, y, x), float32 in physical units with NaN for nodata, read on use: see
@@ -35,10 +42,12 @@ def open_scene(path: str | os.PathLike[str], variable: str | None = None) -> xr.
             "Give an ENVI header or data file, a GeoTIFF, a MATLAB .mat or a NumPy .npy/.npz file.",
         )
     try:
-        return reader.open(location, variable)
+        scene = reader.open(location, variable)
     except HsiError:
         raise
     except OSError as error:
         raise SceneError(
             f"{location} cannot be read: {error.strerror or error}.", "Check the file."
         ) from error
+    corrections = find_sidecar(location) if sidecar is True else Path(sidecar) if sidecar else None
+    return scene if corrections is None else Corrections.read(corrections).apply(scene, corrections)

@@ -17,7 +17,7 @@ from hsi_toolkit.files import atomic_path
 from hsi_toolkit.scene.metadata import parse_number, split_list, to_nanometres, widths_to_nanometres
 from hsi_toolkit.scene.readers.envi_header import EnviHeader, read_header, read_layout
 from hsi_toolkit.scene.sampling import read_pixels
-from hsi_toolkit.spectral.resample import resampling_matrix
+from hsi_toolkit.spectral.resample import CoverageError, resampling_matrix
 from hsi_toolkit.spectral.text_spectra import read_text_spectrum
 from hsi_toolkit.training.labels import Labels
 
@@ -137,11 +137,13 @@ class SpectralLibrary:
         source_fwhm = None if self.fwhm is None else self.fwhm[whole]
         try:
             matrix = resampling_matrix(self.wavelength[whole], centres, fwhm, source_fwhm=source_fwhm)
-        except SceneError as error:
-            raise SceneError(
+        except CoverageError as error:
+            raise CoverageError(
                 f"The library ({self.wavelength.min():.0f} to {self.wavelength.max():.0f} nm) does not cover "
-                f"the scene's bands ({centres.min():.0f} to {centres.max():.0f} nm).",
-                "Use another library, or mark the scene's bands beyond it as bad.",
+                f"the scene's bands ({centres.min():.0f} to {centres.max():.0f} nm): {error.ranges} "
+                "are missing.",
+                "Use another library, or mark the scene's bands there as bad.",
+                error.missing,
             ) from error
         return type(self)(self.spectra[:, whole] @ matrix.astype(np.float64), self.names, centres, fwhm)
 

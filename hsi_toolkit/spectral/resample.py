@@ -23,10 +23,26 @@ _QUADRATURE_POINTS = 49
 # interpolation must not paper over: a dropped bad band or two is 20 to 30 nm, a water-vapour window 100.
 _LARGEST_GAP = 40.0
 
+# What a response function is below this share of its largest value does not have to be covered.
+_NEGLIGIBLE = 0.02
+
 # Centres within a tenth of the band's width are the same band: smile and scene-to-scene calibration stay
 # below that, the next band of any imaging spectrometer does not.
 _SAME_BAND_WIDTHS = 0.1
 _SAME_BAND_NM = 0.5
+
+
+class CoverageError(SceneError):
+    """The source's bands do not cover the target's; ``missing`` are the ranges in nanometres."""
+
+    def __init__(self, problem: str, remedy: str, missing: tuple[tuple[float, float], ...]) -> None:
+        super().__init__(problem, remedy)
+        self.missing = missing
+
+    @property
+    def ranges(self) -> str:
+        """The missing ranges in words."""
+        return " and ".join(f"{low:.0f} to {high:.0f} nm" for low, high in self.missing)
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,8 @@ def resampling_matrix(
         (n_source, n_target) float32.
 
     Raises:
-        SceneError: the source does not cover the target's centres, or has a hole where they lie.
+        CoverageError: the source does not cover the target's centres, or has a hole where they lie.
+        SceneError: a wavelength is no positive number.
     """
     source = _centres(source_nm)
     target = _centres(target_nm)
@@ -127,9 +144,64 @@ def resampling_matrix(
         positions = target[:, None] + sigma[:, None] * nodes
         gaussian = np.exp(-0.5 * nodes**2)
         weights = np.broadcast_to(gaussian / gaussian.sum(), positions.shape)
-    matrix = np.zeros((len(source), len(target)))
+    return _matrix(len(source), centres, first, positions, weights)
+
+
+def response_matrix(source_nm: npt.ArrayLike, grid_nm: npt.ArrayLike, responses: npt.ArrayLike) -> Matrix:
+    """The matrix that turns spectra (..., n_source) into what bands of given response functions see.
+
+    The spectrum is taken as linear between the source's centres and integrated with each response, which is
+    linear between its own points; every column sums to 1.
+
+    Args:
+        source_nm: (n_source,) band centres in nanometres, in any order.
+        grid_nm: (points,) wavelengths of the responses, ascending.
+        responses: (points, n_target) not negative, in any unit.
+
+    Returns:
+        (n_source, n_target) float32.
+
+    Raises:
+        CoverageError: the source does not cover a response where it matters.
+        SceneError: a wavelength is no positive number.
+    """
+    source, grid = _centres(source_nm), _centres(grid_nm)
+    values = np.asarray(responses, np.float64)
+    centres, first = np.unique(source, return_index=True)
+    nodes = np.union1d(grid, centres[(centres > grid[0]) & (centres < grid[-1])])
+    at_nodes = np.stack([np.interp(nodes, grid, column) for column in values.T])
+    steps = np.gradient(nodes) if len(nodes) > 1 else np.ones(1)
+    # Trapezoids: half of both neighbouring steps, at the ends half of the only one.
+    steps[[0, -1]] *= 0.5
+    weights = at_nodes * steps
+    total = weights.sum(axis=1, keepdims=True)
+    mattering = at_nodes > _NEGLIGIBLE * at_nodes.max(axis=1, keepdims=True)
+    _check_coverage(centres, nodes[mattering.any(axis=0)])
+    positions = np.broadcast_to(nodes, weights.shape)
+    return _matrix(len(source), centres, first, positions, weights / total)
+
+
+def covered(source_nm: npt.ArrayLike, low_nm: npt.ArrayLike, high_nm: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """(n,) whether bands from ``low_nm`` to ``high_nm`` each lie within the source and in no hole of it."""
+    centres = np.unique(_centres(source_nm))
+    fine = []
+    for low, high in zip(np.atleast_1d(low_nm), np.atleast_1d(high_nm), strict=True):
+        try:
+            _check_coverage(centres, np.linspace(float(low), float(high), 5))
+        except CoverageError:
+            fine.append(False)
+        else:
+            fine.append(True)
+    return np.array(fine, bool)
+
+
+def _matrix(
+    count: int, centres: Floats, first: npt.NDArray[np.intp], positions: Floats, weights: Floats
+) -> Matrix:
+    """(count, targets) weights of the source's bands for weighted ``positions`` (targets, nodes)."""
+    matrix = np.zeros((count, len(positions)))
     left, fraction = _bracket(centres, positions)
-    columns = np.broadcast_to(np.arange(len(target))[:, None], positions.shape)
+    columns = np.broadcast_to(np.arange(len(positions))[:, None], positions.shape)
     np.add.at(matrix, (first[left], columns), weights * (1 - fraction))
     np.add.at(matrix, (first[np.minimum(left + 1, len(centres) - 1)], columns), weights * fraction)
     return matrix.astype(np.float32)
@@ -224,7 +296,7 @@ def _check_coverage(centres: Floats, target: Floats) -> None:
     remedy = "Use a model for this sensor's range, or a scene that covers the model's."
     margin = 0.5 * float(np.median(_spacing(centres))) if len(centres) > 1 else _SAME_BAND_NM
     missing = [
-        f"{start:.0f} to {stop:.0f} nm"
+        (start, stop)
         for start, stop, short in (
             (low, min(first, high), low < first - margin),
             (max(last, low), high, high > last + margin),
@@ -232,20 +304,22 @@ def _check_coverage(centres: Floats, target: Floats) -> None:
         if short
     ]
     if missing:
-        raise SceneError(
-            f"The good bands of the scene reach from {first:.0f} to {last:.0f} nm, and "
-            f"{' and '.join(missing)} are missing.",
+        ranges = " and ".join(f"{start:.0f} to {stop:.0f} nm" for start, stop in missing)
+        raise CoverageError(
+            f"The good bands of the scene reach from {first:.0f} to {last:.0f} nm, and {ranges} are missing.",
             remedy,
+            tuple(missing),
         )
     gaps = np.diff(centres)
     allowed = max(_LARGEST_GAP, 4 * float(np.median(_spacing(target)))) if len(target) > 1 else _LARGEST_GAP
     for index in np.flatnonzero(gaps > allowed):
         inside = (target > centres[index] + margin) & (target < centres[index + 1] - margin)
         if inside.any():
-            raise SceneError(
+            raise CoverageError(
                 f"The scene has no good band between {centres[index]:.0f} and {centres[index + 1]:.0f} nm, "
                 f"where {int(inside.sum())} are wanted.",
                 remedy,
+                ((float(centres[index]), float(centres[index + 1])),),
             )
 
 

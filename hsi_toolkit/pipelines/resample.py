@@ -1,0 +1,88 @@
+"""Resample a scene to the bands of another sensor."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_toolkit.errors import SceneError
+from hsi_toolkit.files import check_output
+from hsi_toolkit.progress import Pace, Progress
+from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
+from hsi_toolkit.spectral.resample import Matrix
+from hsi_toolkit.spectral.sensors import Sensor
+from hsi_toolkit.tasks.resample import Resample
+
+
+def run(task: Resample, progress: Progress) -> Mapping[str, object]:
+    """Stream the scene through the matrix of band weights."""
+    check_output(task.output, overwrite=task.overwrite)
+    sensor = Sensor.read(task.to)
+    scene = open_scene(task.scene, task.variable)
+    if "wavelength" not in scene.coords:
+        raise SceneError(
+            f"{task.scene} has no wavelengths to resample by.",
+            "Give them with 'hsi check SCENE --bands FILE --fix', or add them to its header.",
+        )
+    scene = scene.hsi.good_bands
+    if not scene.sizes["band"]:
+        raise SceneError(f"All bands of {task.scene} are marked bad.", "Correct its list of bad bands.")
+    widths = scene["fwhm"].to_numpy() if "fwhm" in scene.coords else None
+    kept, matrix = sensor.resampled_from(scene["wavelength"].to_numpy(), widths, partial=task.partial)
+    needed = np.flatnonzero(matrix.any(axis=1))
+    scene, matrix = scene.isel(band=needed), matrix[needed]
+    rows = scene.sizes["y"]
+    pace = Pace(progress, "Resampling", rows * scene.sizes["x"], "pixels")
+    memory = task.memory_limit * 2**19 if task.memory_limit else None
+    with RasterWriter(
+        task.output,
+        like=scene,
+        count=len(kept),
+        wavelengths=kept.wavelength,
+        fwhm=kept.fwhm,
+        good=np.ones(len(kept), bool),
+        descriptions=kept.names or None,
+        acquired=scene.attrs.get("acquired"),
+        sensor=scene.attrs.get("sensor"),
+        quantity=scene.attrs.get("quantity"),
+        overwrite=task.overwrite,
+    ) as writer:
+        for block in iter_blocks(scene, memory_limit=memory):
+            progress.check()
+            writer.write(weigh(block.core, matrix), block.y0)
+            pace.report(block.y1 / rows, f"Resampling row {block.y1:,} of {rows:,}")
+    lost = len(sensor) - len(kept)
+    reach = f"{kept.wavelength.min():.0f} to {kept.wavelength.max():.0f} nm"
+    warnings = (
+        [f"{lost} of the {len(sensor)} bands are not covered by the scene and were left out."] if lost else []
+    )
+    return {
+        "summary": f"{len(needed)} bands became {len(kept)} ({reach}).",
+        "facts": {
+            "Bands of": sensor.name,
+            "Responses": "as given"
+            if kept.responses is not None
+            else "centres alone"
+            if kept.fwhm is None
+            else "Gaussian",
+        },
+        "warnings": warnings,
+        "outputs": {"scene": task.output},
+        "bands": len(kept),
+        "left_out": lost,
+        "wavelengths_nm": kept.wavelength.tolist(),
+    }
+
+
+def weigh(values: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float32]:
+    """Bands (targets, rows, columns) of ``values`` (bands, rows, columns); NaN where a needed band is NaN."""
+    bands, rows, columns = values.shape
+    flat = values.reshape(bands, -1)
+    known = np.isfinite(flat)
+    if known.all():
+        weighed: NDArray[np.float32] = matrix.T @ flat
+        return weighed.reshape(-1, rows, columns)
+    weighed = matrix.T @ np.where(known, flat, np.float32(0))
+    lacking = (matrix.T != 0).astype(np.float32) @ (~known).astype(np.float32)
+    weighed[lacking > 0] = np.nan
+    return weighed.reshape(-1, rows, columns)
