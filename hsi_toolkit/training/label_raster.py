@@ -17,7 +17,7 @@ from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene.class_map import CLASSES_TAG, read_legend
 from hsi_toolkit.training.grid import Grid
 from hsi_toolkit.training.labelled_pixels import Labels, labels_from_pixels
-from hsi_toolkit.training.styles import StyleEntry, parse_xml, raster_style, same_value
+from hsi_toolkit.training.styles import StyleEntry, raster_style, same_value, xml_root
 
 #: Formats of single files; no virtual or remote ones, which could read anything on the machine.
 DRIVERS = (
@@ -174,7 +174,7 @@ def _tagged_names(source: DatasetReader, band: int) -> dict[int, str]:
 def _auxiliary_names(path: Path, band: int) -> dict[int, str]:
     """Names from the category names or the attribute table in GDAL's ``.aux.xml``."""
     auxiliary = path.with_name(path.name + ".aux.xml")
-    root = parse_xml(auxiliary.read_bytes()) if auxiliary.is_file() else None
+    root = xml_root(auxiliary.read_bytes()) if auxiliary.is_file() else None
     if root is None:
         return {}
     for element in root.findall("PAMRasterBand"):

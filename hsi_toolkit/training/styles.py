@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
+
+from hsi_toolkit.safe_xml import XmlError, parse_xml
 
 #: Columns that hold a class's colour, in the spellings met in the field.
 COLOUR_COLUMNS = ("color", "colour", "farbe", "couleur", "hex")
@@ -51,7 +51,7 @@ def raster_style(path: Path) -> tuple[StyleEntry, ...]:
 
 def parse_vector_style(text: str | bytes, field: str) -> tuple[StyleEntry, ...]:
     """The categories of a QGIS style, if it has a categorized renderer of ``field``."""
-    renderer = _child(parse_xml(text), "renderer-v2")
+    renderer = _child(xml_root(text), "renderer-v2")
     if renderer is None or renderer.get("type") != "categorizedSymbol":
         return ()
     if renderer.get("attr", "").strip().strip('"').casefold() != field.casefold():
@@ -69,7 +69,7 @@ def parse_vector_style(text: str | bytes, field: str) -> tuple[StyleEntry, ...]:
 
 def parse_raster_style(text: str | bytes) -> tuple[StyleEntry, ...]:
     """The palette of a QGIS style, if it has a paletted renderer."""
-    root = parse_xml(text)
+    root = xml_root(text)
     if root is None:
         return ()
     entries = []
@@ -101,32 +101,14 @@ def same_value(written: str) -> str:
     return str(int(float(written))) if re.fullmatch(r"[+-]?\d+(\.0*)?", written) else written
 
 
-def parse_xml(text: str | bytes) -> Element | None:
-    """The root element, or None if it is no XML. Entities are refused: a file may be anyone's.
-
-    QGIS writes a document type without declarations, which is let pass; external ones are never read.
-    """
+def xml_root(text: str | bytes) -> Element | None:
+    """The root element, or None if it is no XML or declares entities: a file may be anyone's."""
     if len(text) > _LARGEST_STYLE:
         return None
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    parser.EntityDeclHandler = _refuse_entities
     try:
-        parser.Parse(text, True)
-        return builder.close()
-    except (expat.ExpatError, _EntityDeclaredError, AssertionError, ValueError):
+        return parse_xml(text)
+    except XmlError:
         return None
-
-
-class _EntityDeclaredError(Exception):
-    pass
-
-
-def _refuse_entities(*declaration: object) -> NoReturn:
-    raise _EntityDeclaredError
 
 
 def _child(root: Element | None, tag: str) -> Element | None:
