@@ -37,8 +37,6 @@ DARK_SHARE = 0.03
 """A band of radiance within a water-vapour window is dark below this share of what lies around the window."""
 SHOULDER_NM = 100.0
 
-STRIPED_SHARE = 0.02
-"""Share of columns with an offset from which on a band counts as striped."""
 STRIPED_BAD = 1.0
 """Stripes make a band bad when their root mean square exceeds this share of the band's own variation."""
 

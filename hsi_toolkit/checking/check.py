@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_toolkit.checking.bands import BandMeasures, Verdict, in_water_vapour, judge_bands, measure_bands
-from hsi_toolkit.checking.findings import Finding, Status, band_ranges
+from hsi_toolkit.checking.findings import Finding, Status, band_ranges, counted
 from hsi_toolkit.checking.geolocation import check_geolocation
 from hsi_toolkit.checking.sample import SceneSample
 from hsi_toolkit.checking.spectral import STEP, Join, Smile, find_joins, measure_smile
@@ -18,7 +18,9 @@ from hsi_toolkit.progress import Progress
 Float64 = NDArray[np.float64]
 
 MUCH_SATURATION = 0.001
-MUCH_STRIPING = 0.02
+MUCH_STRIPING, VISIBLE_STRIPES = 0.02, 0.7
+"""Share of columns with an offset, and the root mean square of the offsets in units of the noise, from which
+on stripes are told."""
 FWHM_SPACINGS = (0.3, 6.0)
 """Band widths outside these multiples of the bands' spacing are in another unit, most likely."""
 
@@ -143,12 +145,17 @@ def _bands(check: SceneCheck, wavelength: Float64 | None) -> Iterator[Finding]:
             water = int(in_water_vapour(wavelength[new - 1]).sum())
             where = f", {water} of them within water vapour" if water else ""
         text = (
-            f"{len(new)} bands are bad by measurement and not marked so: {band_ranges(new.tolist())}{where}."
+            f"{counted(len(new), 'band', 'is')} bad by measurement and not marked so: "
+            f"{band_ranges(new.tolist())}{where}."
         )
         yield Finding("Bands", "problem", text, "Mark them with --fix.")
     marked = np.flatnonzero(check.marked) + 1
     if len(marked):
-        yield Finding("Bands", "good", f"{len(marked)} bands are marked bad: {band_ranges(marked.tolist())}.")
+        yield Finding(
+            "Bands",
+            "good",
+            f"{counted(len(marked), 'band', 'is')} marked bad: {band_ranges(marked.tolist())}.",
+        )
     if not len(new):
         yield Finding("Bands", "good", "No further band is bad by measurement.")
     good = ~check.bad
@@ -161,7 +168,7 @@ def _bands(check: SceneCheck, wavelength: Float64 | None) -> Iterator[Finding]:
     if len(saturated):
         share = check.measures.saturated[saturated - 1].max()
         text = (
-            f"{len(saturated)} bands are saturated in up to {share:.2%} of the pixels: "
+            f"{counted(len(saturated), 'band', 'is')} saturated in up to {share:.2%} of the pixels: "
             f"{band_ranges(saturated.tolist())}."
         )
         yield Finding("Saturation", "note", text, "Bright targets cannot be trusted there.")
@@ -176,20 +183,25 @@ def _lines(check: SceneCheck, sample: SceneSample) -> Iterator[Finding]:
     dead = measures.faults.columns.dead
     everywhere = np.flatnonzero(dead.mean(axis=0) > 0.5) + 1 + sample.columns.start
     if len(everywhere):
-        text = f"{len(everywhere)} columns are dead in most bands: {band_ranges(everywhere.tolist())}."
+        where = band_ranges(everywhere.tolist())
+        text = f"{counted(len(everywhere), 'column', 'is')} dead in most bands: {where}."
         yield Finding("Columns", "problem", text, "Repair them with 'hsi denoise'.")
     single = dead[:, dead.mean(axis=0) <= 0.5]
     if single.any():
         text = (
-            f"{int(single.sum())} columns of single bands are dead, in {int(single.any(axis=1).sum())} bands."
+            f"{counted(int(single.sum()), 'column', 'is')} dead in single bands, "
+            f"{counted(int(single.any(axis=1).sum()), 'band')} in all."
         )
         yield Finding("Columns", "problem", text, "Repair them with 'hsi denoise'.")
-    striped = np.flatnonzero((measures.striped > MUCH_STRIPING) & ~check.bad) + 1
+    visible = measures.stripes > VISIBLE_STRIPES * measures.noise
+    striped = np.flatnonzero((measures.striped > MUCH_STRIPING) & visible & ~check.bad) + 1
     if len(striped):
         worst = int(measures.stripes[striped - 1].argmax())
         band = int(striped[worst])
         size = measures.stripes[band - 1] / max(abs(measures.mean[band - 1]), 1e-12)
-        text = f"{len(striped)} good bands are striped, band {band} most ({size:.1%} of its mean)."
+        text = (
+            f"{counted(len(striped), 'good band', 'is')} striped, band {band} most ({size:.1%} of its mean)."
+        )
         yield Finding("Columns", "note", text, "'hsi denoise' takes stripes out.")
     if not dead.any() and not len(striped):
         yield Finding("Columns", "good", "No dead columns and no stripes.")

@@ -16,6 +16,13 @@ class Finding:
     remedy: str = ""
 
 
+def counted(number: int, what: str, verb: str = "") -> str:
+    """``number`` things with the verb that fits: "1 band is", "3 bands are", "2 bands"."""
+    plural = number != 1
+    words = {"is": ("is", "are"), "": ("", "")}[verb][plural]
+    return f"{number:,} {what}{'s' if plural else ''} {words}".strip()
+
+
 def band_ranges(numbers: list[int]) -> str:
     """Band numbers as ranges: [1, 2, 3, 7] is "1-3, 7"."""
     runs: list[list[int]] = []

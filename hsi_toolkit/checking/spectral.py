@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 Float64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -166,7 +167,9 @@ def _smile_in(
     mean = shape.mean(axis=1)
     if 1 - mean.min() < SHALLOWEST:
         return None
-    design = np.stack([np.ones(len(mean)), fraction[:, 0], mean - 1, np.gradient(mean, centres)], axis=1)
+    design = np.stack(
+        [np.ones(len(mean)), fraction[:, 0], mean - 1, CubicSpline(centres, mean)(centres, 1)], axis=1
+    )
     shift = np.full(column_mean.shape[1], np.nan)
     shift[known] = -np.linalg.lstsq(design, shape - mean[:, None], rcond=None)[0][3]
     columns = np.flatnonzero(known)
