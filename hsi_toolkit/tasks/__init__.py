@@ -4,6 +4,9 @@ from typing import Dict, Type
 
 from .anomalies import Anomalies
 from .base import Parameter, Task
+from .bimae_classify import BimaeClassify
+from .bimae_finetune import BimaeFinetune
+from .bimae_pretrain import BimaePretrain
 from .card import Card
 from .change import Change
 from .check import Check
@@ -38,6 +41,9 @@ TASKS: Dict[str, Type[Task]] = {
         DrawNext,
         Pretrain,
         Card,
+        BimaeFinetune,
+        BimaeClassify,
+        BimaePretrain,
         Anomalies,
         Target,
         Unmix,
