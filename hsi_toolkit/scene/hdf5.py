@@ -35,6 +35,8 @@ MAX_CHUNK_BYTES = 256 << 20
 MAX_VECTOR = 1 << 20
 """Entries of a list of wavelengths or an attribute."""
 
+MAX_TEXTS = 1 << 12
+
 UNCHECKED_BYTES = 1 << 30
 MAX_EXPANSION = 2000
 """Data sets beyond the first size must store at least one byte for so many: DEFLATE reaches 1032."""
@@ -111,10 +113,17 @@ def read_vector(file: h5py.File, name: str, count: int | None = None) -> NDArray
 
 def read_text(file: h5py.File, name: str) -> str | None:
     """A data set of one text, None when it is absent or something else."""
+    texts = read_texts(file, name)
+    return texts[0] if len(texts) == 1 else None
+
+
+def read_texts(file: h5py.File, name: str) -> list[str]:
+    """A data set of texts, [] when it is absent or something else."""
     node = own_node(file, name)
-    if not isinstance(node, h5py.Dataset) or node.size != 1 or node.is_virtual or node.external:
-        return None
-    return _as_text(np.asarray(node[()], object).reshape(-1)[0])
+    if not isinstance(node, h5py.Dataset) or node.size > MAX_TEXTS or node.is_virtual or node.external:
+        return []
+    texts = [_as_text(value) for value in np.asarray(node[()], object).reshape(-1)]
+    return [text or "" for text in texts]
 
 
 def attribute_text(node: h5py.HLObject, name: str) -> str | None:
@@ -165,7 +174,7 @@ class Hdf5File:
 
 @dataclass(frozen=True, eq=False)
 class Hdf5Source:
-    """A data set with three axes, named in ``order`` from first to last ("yxb": rows, columns, bands)."""
+    """A data set whose axes ``order`` names from first to last: "yxb" for rows, columns, bands."""
 
     file: Hdf5File
     dataset: str
@@ -182,7 +191,10 @@ class Hdf5Source:
             stretch, keep = slice(first, int(bands.max()) + 1), bands - first
         parts: dict[str, Index] = {"b": stretch, "y": rows, "x": columns}
         stored = self.file.read(self.dataset, tuple(parts[name] for name in self.order))
-        stored = stored.transpose([self.order.index(name) for name in "byx"])[keep]
+        if "b" not in self.order:
+            stored = stored[..., None]
+        axes = self.order if "b" in self.order else f"{self.order}b"
+        stored = stored.transpose([axes.index(name) for name in "byx"])[keep]
         out = np.empty(stored.shape, np.float32)
         self.calibration.apply(stored, out, bands, 0)
         return out
@@ -191,14 +203,14 @@ class Hdf5Source:
 def cube_source(
     file: h5py.File, name: str, order: str, path: Path, calibration: Calibration | None = None
 ) -> RawSource | Hdf5Source:
-    """The source of a data set with three axes, named in ``order`` from first to last.
+    """The source of a data set whose axes are named in ``order`` from first to last; one band without "b".
 
     What is stored in one piece and uncompressed is read past the HDF5 library, which is much faster for
     windows. Raises SceneError for anything but an array of numbers that the file really holds.
     """
     dataset = own_dataset(file, name)
-    check_numbers(dataset, name, path)
-    sizes = dict(zip(order, dataset.shape, strict=True))
+    check_numbers(dataset, name, path, axes=len(order))
+    sizes = {"b": 1} | dict(zip(order, dataset.shape, strict=True))
     shape = (sizes["b"], sizes["y"], sizes["x"])
     check_shape(shape, path)
     calibration = calibration or Calibration()
@@ -211,7 +223,8 @@ def cube_source(
             f"{path} ends {missing} bytes before its data '{name}' do.",
             "The file was cut short; copy or download it again.",
         )
-    return RawSource(PlainFile(path), offset, dataset.dtype, order, shape, calibration)
+    in_file = order if "b" in order else f"b{order}"
+    return RawSource(PlainFile(path), offset, dataset.dtype, in_file, shape, calibration)
 
 
 @dataclass(frozen=True, eq=False)

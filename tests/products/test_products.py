@@ -19,13 +19,6 @@ from tests.conftest import shared_folder
 Item = dict[str, Any]
 Array = NDArray[np.float64]
 
-WAVELENGTHS_BY_CHOICE = (
-    "wavelengths_if_used_nm",
-    "enmap_table_wavelengths_nm",
-    "wavelengths_by_table_nm",
-)
-"""Where an item states wavelengths that its file does not, but that a reader may know."""
-
 SAME_NM = 0.01
 
 
@@ -90,17 +83,29 @@ def uses_choice(scene: xr.DataArray, item: Item) -> bool:
 
 
 def matched_bands(scene: xr.DataArray, item: Item) -> tuple[NDArray[np.intp] | None, list[str]]:
-    """For each band of the scene its position in the item's lists; None when they do not fit."""
+    """For each band of the scene its position in the item's lists; None when they do not fit.
+
+    Where a product does not state wavelengths, a reader may take them from another array of the file, which
+    the item then states, or from a table of the sensor, about which the sample says nothing.
+    """
     stated = item["wavelengths_nm"]
-    if "wavelength" not in scene.coords:
-        if stated is not None:
-            return None, ["no wavelengths"]
-        same = scene.shape[0] == item["shape"][0]
-        return (np.arange(scene.shape[0]), []) if same else (None, [f"{scene.shape[0]} bands"])
-    if stated is None:
-        stated = next((item[key] for key in WAVELENGTHS_BY_CHOICE if key in item), None)
-    if stated is None:
-        return None, ["wavelengths that the product does not state"]
+    if uses_choice(scene, item):
+        if scene.shape[0] != item["shape"][0]:
+            return None, [f"{scene.shape[0]} bands"]
+        positions = np.argsort(np.argsort(scene["band"].to_numpy()))
+        chosen = item.get("wavelengths_if_used_nm")
+        if chosen and not np.allclose(np.asarray(chosen)[positions], scene["wavelength"], atol=SAME_NM):
+            return None, ["wavelengths of another array"]
+        by_table = any("table_wavelengths" in key or "by_table" in key for key in item)
+        known = chosen is not None or by_table
+        return positions, [] if known else ["wavelengths that the product does not state"]
+    if stated is None or "wavelength" not in scene.coords:
+        same = stated is None and scene.shape[0] == item["shape"][0]
+        return (
+            (np.arange(scene.shape[0]), [])
+            if same
+            else (None, [f"{scene.shape[0]} bands, or no wavelengths"])
+        )
     wanted, centres = np.asarray(stated, float), scene["wavelength"].to_numpy()
     found = [] if np.all(np.diff(centres) >= 0) else ["wavelengths that do not ascend"]
     if len(centres) == len(wanted):

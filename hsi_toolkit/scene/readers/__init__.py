@@ -16,7 +16,21 @@ import xarray as xr
 
 from hsi_toolkit.errors import SceneError
 
-READERS = ("envi", "matlab", "numpy", "gdal")
+READERS = (
+    "hyspecnet",
+    "enmap",
+    "desis",
+    "hyperion",
+    "prisma",
+    "emit",
+    "aviris",
+    "neon",
+    "envi",
+    "matlab",
+    "numpy",
+    "hdf5",
+    "gdal",
+)
 """Modules of this package, most specific first."""
 
 

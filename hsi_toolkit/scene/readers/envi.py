@@ -72,6 +72,22 @@ UNIT_KEYS = ("wavelength units", "wavelength unit", "wavelength_units", "wavelen
 """Spellings met in real headers, misspelt ones included."""
 
 
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """What a product's name tells where its header is silent.
+
+    ``divisors`` (bands,) turn stored whole numbers into ``quantity``; without them only floating-point
+    numbers are taken for it. ``nodata`` is in stored units.
+    """
+
+    sensor: str | None = None
+    acquired: str | None = None
+    quantity: Quantity = "dn"
+    units: str | None = None
+    divisors: Array | None = None
+    nodata: float | None = None
+
+
 @dataclass(frozen=True)
 class GzipStream:
     """A file that is one gzip stream."""
@@ -94,6 +110,11 @@ def sniff(path: Path) -> bool:
 def open(path: Path, variable: str | None) -> xr.DataArray:
     """Open an ENVI image by its header or its data file. Raises SceneError."""
     refuse_variable(path, variable)
+    return open_image(path, Hints())
+
+
+def open_image(path: Path, hints: Hints) -> xr.DataArray:
+    """Open an ENVI image of which more is known than its header says. Raises SceneError."""
     header_path = path if is_envi_header(first_bytes(path)) else _header_beside(path)
     if header_path is None:
         raise SceneError(f"{path} has no ENVI header beside it.", "Put its .hdr file into the same folder.")
@@ -106,14 +127,27 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
     data = path if path != header_path else _data_beside(header_path)
     container = _container(header, layout, data)
     scale, offset, quantity = _gains(header, layout)
+    units = "1" if quantity == "reflectance" else None
+    found = _found(header, quantity)
+    if quantity == "dn" and _hinted(hints, layout):
+        quantity, units = hints.quantity, hints.units
+        found["quantity"] = "the name of the file"
+        if hints.divisors is not None and layout.dtype.kind in "iu":
+            scale = 1 / hints.divisors
+            found["scale"] = "the gain file beside it"
     nodata = header.number("data ignore value")
-    source = RawSource(
-        container, layout.offset, layout.dtype, layout.order, layout.shape, Calibration(scale, offset, nodata)
-    )
+    nodata = hints.nodata if nodata is None else nodata
+    calibration = Calibration(scale, offset, nodata)
+    source = RawSource(container, layout.offset, layout.dtype, layout.order, layout.shape, calibration)
     wavelength, fwhm = _spectral(header, layout.shape[0])
     flags = header.numbers("bbl", layout.shape[0])
-    transform = read_transform(header)
     sensor = header.text("sensor type")
+    sensor = None if sensor is None or sensor.lower() == "unknown" else sensor
+    acquired = parse_time(header.text("acquisition time"))
+    if sensor is None and hints.sensor:
+        found["sensor"] = "the name of the file"
+    if acquired is None and hints.acquired:
+        found["acquired"] = "the name of the file"
     return make_scene(
         source,
         path=path,
@@ -121,13 +155,23 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
         fwhm=fwhm,
         good=None if flags is None else flags > 0,
         crs=read_crs(header),
-        transform=transform,
+        transform=read_transform(header),
         nodata=nodata,
         quantity=quantity,
-        sensor=None if sensor is None or sensor.lower() == "unknown" else sensor,
-        acquired=parse_time(header.text("acquisition time")),
-        found=_found(header, quantity),
+        sensor=sensor or hints.sensor,
+        acquired=acquired or hints.acquired,
+        units=units,
+        found=found,
     )
+
+
+def _hinted(hints: Hints, layout: Layout) -> bool:
+    """Whether the hinted quantity is what the stored numbers lead to."""
+    if hints.quantity == "dn":
+        return False
+    if layout.dtype.kind == "f":
+        return True
+    return hints.divisors is not None and len(hints.divisors) == layout.shape[0]
 
 
 def _found(header: EnviHeader, quantity: Quantity) -> dict[str, str]:

@@ -32,6 +32,9 @@ DATA_TYPES = {
     15: "u8",
 }
 COMPLEX_TYPES = (6, 9)
+UTF16 = (b"\xff\xfeE\0N\0V\0I\0", b"\xfe\xff\0E\0N\0V\0I", b"E\0N\0V\0I\0", b"\0E\0N\0V\0I")
+"""How a header begins that an editor saved as UTF-16, with and without a byte order mark."""
+
 INTERLEAVES = {"bsq": "byx", "bil": "ybx", "bip": "yxb"}
 UTM_DATUMS = {
     "wgs84": (32600, 32700),
@@ -120,8 +123,8 @@ class Layout:
 
 
 def is_envi_header(start: bytes) -> bool:
-    """Whether a file that starts like this is an ENVI header."""
-    return re.match(rb"(?:\xef\xbb\xbf)?\s*ENVI\s*[\r\n]", start) is not None
+    """Whether a file that starts like this is an ENVI header, be it one in an encoding that is not read."""
+    return start.startswith(UTF16) or re.match(rb"(?:\xef\xbb\xbf)?\s*ENVI\s*[\r\n]", start) is not None
 
 
 def read_header(path: Path) -> EnviHeader:
@@ -131,6 +134,10 @@ def read_header(path: Path) -> EnviHeader:
             f"{path} is too large for an ENVI header.", "Give the .hdr file that goes with the data."
         )
     content = path.read_bytes()
+    if content.startswith(UTF16):
+        raise SceneError(
+            f"{path} is saved as UTF-16 text, which an ENVI header cannot be.", "Save it as UTF-8."
+        )
     if not is_envi_header(content[:64] + b"\n"):
         raise SceneError(f"{path} is no ENVI header: its first line is not 'ENVI'.", "Give another header.")
     try:
