@@ -30,7 +30,8 @@ class SceneCheck:
     """What was found out about a scene.
 
     Attributes:
-        measures: what was measured on its bands.
+        numbers: (bands,) the bands' numbers in the file.
+        measures: what was measured on them.
         verdict: which bands are bad by measurement.
         marked: (bands,) those the file calls bad already.
         joins, smile: what shows along the spectrum and across the columns.
@@ -38,6 +39,7 @@ class SceneCheck:
         findings: sentences, by topic.
     """
 
+    numbers: NDArray[np.integer]
     measures: BandMeasures
     verdict: Verdict
     marked: NDArray[np.bool_]
@@ -50,6 +52,14 @@ class SceneCheck:
     def bad(self) -> NDArray[np.bool_]:
         """(bands,) bad by the file or by measurement."""
         return np.asarray(self.marked | self.verdict.bad(len(self.marked)))
+
+    def numbered(self, bands: NDArray[np.bool_] | NDArray[np.intp]) -> list[int]:
+        """The numbers of bands given by flags or indices, ascending."""
+        return sorted(int(number) for number in self.numbers[bands])
+
+    def named(self, bands: NDArray[np.bool_] | NDArray[np.intp]) -> str:
+        """The same in words, such as "1-3, 7"."""
+        return band_ranges(self.numbered(bands))
 
 
 def check_scene(
@@ -74,7 +84,8 @@ def check_scene(
         joins = find_joins(wavelength, measures.mean, good)
         if in_sensor_geometry(scene) and quantity != "reflectance":
             smile = measure_smile(measures.column_mean, wavelength, good)
-    check = SceneCheck(measures, verdict, marked, joins, smile, fill, [])
+    numbers = np.asarray(scene["band"].to_numpy())
+    check = SceneCheck(numbers, measures, verdict, marked, joins, smile, fill, [])
     check.findings.extend(
         [
             *_metadata(scene, wavelength),
@@ -138,23 +149,23 @@ def _no_data(check: SceneCheck, sample: SceneSample) -> Iterator[Finding]:
 
 def _bands(check: SceneCheck, wavelength: Float64 | None) -> Iterator[Finding]:
     measured = check.verdict.bad(len(check.marked))
-    new = np.flatnonzero(measured & ~check.marked) + 1
+    new = np.flatnonzero(measured & ~check.marked)
     if len(new):
         where = ""
         if wavelength is not None:
-            water = int(in_water_vapour(wavelength[new - 1]).sum())
+            water = int(in_water_vapour(wavelength[new]).sum())
             where = f", {water} of them within water vapour" if water else ""
         text = (
             f"{counted(len(new), 'band', 'is')} bad by measurement and not marked so: "
-            f"{band_ranges(new.tolist())}{where}."
+            f"{check.named(new)}{where}."
         )
         yield Finding("Bands", "problem", text, "Mark them with --fix.")
-    marked = np.flatnonzero(check.marked) + 1
-    if len(marked):
+    marked = int(check.marked.sum())
+    if marked:
         yield Finding(
             "Bands",
             "good",
-            f"{counted(len(marked), 'band', 'is')} marked bad: {band_ranges(marked.tolist())}.",
+            f"{counted(marked, 'band', 'is')} marked bad: {check.named(check.marked)}.",
         )
     if not len(new):
         yield Finding("Bands", "good", "No further band is bad by measurement.")
@@ -164,12 +175,12 @@ def _bands(check: SceneCheck, wavelength: Float64 | None) -> Iterator[Finding]:
         yield Finding(
             "Noise", "good", f"The median signal-to-noise ratio of the good bands is {np.nanmedian(snr):.0f}."
         )
-    saturated = np.flatnonzero(good & (check.measures.saturated > MUCH_SATURATION)) + 1
+    saturated = np.flatnonzero(good & (check.measures.saturated > MUCH_SATURATION))
     if len(saturated):
-        share = check.measures.saturated[saturated - 1].max()
+        share = check.measures.saturated[saturated].max()
         text = (
             f"{counted(len(saturated), 'band', 'is')} saturated in up to {share:.2%} of the pixels: "
-            f"{band_ranges(saturated.tolist())}."
+            f"{check.named(saturated)}."
         )
         yield Finding("Saturation", "note", text, "Bright targets cannot be trusted there.")
 
@@ -194,11 +205,11 @@ def _lines(check: SceneCheck, sample: SceneSample) -> Iterator[Finding]:
         )
         yield Finding("Columns", "problem", text, "Repair them with 'hsi denoise'.")
     visible = measures.stripes > VISIBLE_STRIPES * measures.noise
-    striped = np.flatnonzero((measures.striped > MUCH_STRIPING) & visible & ~check.bad) + 1
+    striped = np.flatnonzero((measures.striped > MUCH_STRIPING) & visible & ~check.bad)
     if len(striped):
-        worst = int(measures.stripes[striped - 1].argmax())
-        band = int(striped[worst])
-        size = measures.stripes[band - 1] / max(abs(measures.mean[band - 1]), 1e-12)
+        worst = int(striped[measures.stripes[striped].argmax()])
+        size = measures.stripes[worst] / max(abs(measures.mean[worst]), 1e-12)
+        band = check.numbers[worst]
         text = (
             f"{counted(len(striped), 'good band', 'is')} striped, band {band} most ({size:.1%} of its mean)."
         )

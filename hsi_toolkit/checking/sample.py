@@ -44,14 +44,13 @@ class SceneSample:
         """Whether every row of the scene is in it."""
         return len(self.rows) == self.height
 
-    def correct(self, corrections: Corrections) -> None:
-        """Apply the corrections of values, in place."""
+    def correct(self, corrections: Corrections, scene: xr.DataArray) -> None:
+        """Apply the corrections of values, in place; ``scene`` is the one that was sampled."""
         if corrections.nodata is not None:
             self.data[self.data == np.float32(corrections.nodata)] = np.nan
-        if corrections.scale is not None:
-            self.data[...] *= np.asarray(corrections.scale, np.float32).reshape(-1, 1, 1)
-        if corrections.offset is not None:
-            self.data[...] += np.asarray(corrections.offset, np.float32).reshape(-1, 1, 1)
+        for operation, factors in zip((np.multiply, np.add), corrections.factors(scene), strict=True):
+            if factors is not None:
+                operation(self.data, factors[:, None, None], out=self.data)
 
 
 def read_sample(scene: xr.DataArray, progress: Progress, limit: int = SAMPLE_BYTES) -> SceneSample:

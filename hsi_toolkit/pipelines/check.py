@@ -48,7 +48,7 @@ def run(task: Check, progress: Progress) -> Mapping[str, object]:
     fill = find_fill(sample) if given.nodata is None else None
     if fill is not None:
         given = replace(given, nodata=fill.value)
-    sample.correct(given)
+    sample.correct(given, raw)
     scene = given.apply(raw, beside or sidecar_path(task.scene))
     check = check_scene(scene, sample, fill, progress.part(0.4, 0.7))
     outputs: dict[str, str] = {}
@@ -56,7 +56,7 @@ def run(task: Check, progress: Progress) -> Mapping[str, object]:
         content = _content(task, scene, sample, check, progress.part(0.7, 1.0))
         html, figures = write_scene_check(content, task.report, overwrite=task.overwrite)
         outputs |= {"report": str(html), "figures": str(figures)}
-    corrections = replace(given, bands=scene.sizes["band"], bad_bands=_numbers(check.bad))
+    corrections = replace(given, bands=scene.sizes["band"], bad_bands=tuple(check.numbered(check.bad)))
     if task.fix or task.sidecar:
         target = Path(task.sidecar) if task.sidecar else beside or sidecar_path(task.scene)
         corrections.write(target, overwrite=task.overwrite or not task.sidecar)
@@ -91,11 +91,6 @@ def _given(task: Check, raw: xr.DataArray, known: Corrections) -> Corrections:
     return replace(known, **changed)
 
 
-def _numbers(flags: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Band numbers, from 1, of those that are flagged."""
-    return tuple((np.flatnonzero(flags) + 1).tolist())
-
-
 def _summary(check: SceneCheck) -> str:
     problems = sum(each.status == "problem" for each in check.findings)
     bands = len(check.bad)
@@ -120,9 +115,11 @@ def _result(
         "outputs": outputs,
         "findings": [vars(each) for each in check.findings],
         "good_bands": int((~check.bad).sum()),
-        "bad_bands": list(_numbers(check.bad)),
-        "measured_bad_bands": list(_numbers(measured)),
-        "reasons": {str(band + 1): reasons for band, reasons in sorted(check.verdict.reasons.items())},
+        "bad_bands": check.numbered(check.bad),
+        "measured_bad_bands": check.numbered(measured),
+        "reasons": {
+            str(check.numbers[band]): reasons for band, reasons in sorted(check.verdict.reasons.items())
+        },
         "snr": [float(value) if np.isfinite(value) else None for value in snr],
         "median_snr": median,
         "missing": 1 - check.measures.coverage,
@@ -168,7 +165,7 @@ def _content(
 
 def _facts(scene: xr.DataArray) -> list[Fact]:
     found = scene.encoding.get("found", {})
-    bad = np.flatnonzero(~scene["good"].to_numpy()) + 1
+    bad = sorted(scene["band"].to_numpy()[~scene["good"].to_numpy()].tolist())
 
     def span(name: str) -> str:
         if name not in scene.coords:
@@ -180,7 +177,7 @@ def _facts(scene: xr.DataArray) -> list[Fact]:
     values = {
         "Wavelengths": ("wavelength", span("wavelength")),
         "Band widths": ("fwhm", span("fwhm")),
-        "Bad bands": ("good", band_ranges(bad.tolist()) or "none marked"),
+        "Bad bands": ("good", band_ranges(bad) or "none marked"),
         "Quantity": ("quantity", str(scene.attrs.get("quantity", "dn"))),
         "Scale": ("scale", "applied" if "scale" in found else "none"),
         "No data": ("nodata", _nodata_text(scene)),
@@ -219,7 +216,7 @@ def _rows(scene: xr.DataArray, check: SceneCheck, wavelength: Float64 | None) ->
 
     return [
         BandRow(
-            number=band + 1,
+            number=int(check.numbers[band]),
             wavelength=None if wavelength is None else float(wavelength[band]),
             fwhm=None if widths is None else float(widths[band]),
             snr=known(check.measures.snr[band]),
@@ -325,4 +322,4 @@ def _caption(check: SceneCheck, band: int, wavelength: Float64 | None) -> str:
     snr = check.measures.snr[band]
     worth = f", SNR {snr:.0f}" if np.isfinite(snr) else ""
     verdict = "bad" if check.bad[band] else "good"
-    return f"Band {band + 1}{place}: {verdict}{worth}"
+    return f"Band {check.numbers[band]}{place}: {verdict}{worth}"

@@ -51,10 +51,11 @@ def run(task: Resample, progress: Progress) -> Mapping[str, object]:
             progress.check()
             writer.write(weigh(block.core, matrix), block.y0)
             pace.report(block.y1 / rows, f"Resampling row {block.y1:,} of {rows:,}")
-    lost = len(sensor) - len(kept)
+    wanted = len(sensor) if sensor.good is None else int(sensor.good.sum())
+    lost = wanted - len(kept)
     reach = f"{kept.wavelength.min():.0f} to {kept.wavelength.max():.0f} nm"
     warnings = (
-        [f"{lost} of the {len(sensor)} bands are not covered by the scene and were left out."] if lost else []
+        [f"{lost} of the {wanted} bands are not covered by the scene and were left out."] if lost else []
     )
     return {
         "summary": f"{len(needed)} bands became {len(kept)} ({reach}).",

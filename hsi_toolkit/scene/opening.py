@@ -6,6 +6,7 @@ from pathlib import Path
 import xarray as xr
 
 from hsi_toolkit.errors import HsiError, SceneError
+from hsi_toolkit.scene.contract import in_wavelength_order
 from hsi_toolkit.scene.readers import find_reader
 from hsi_toolkit.scene.sidecar import Corrections, find_sidecar
 
@@ -50,4 +51,6 @@ def open_scene(
             f"{location} cannot be read: {error.strerror or error}.", "Check the file."
         ) from error
     corrections = find_sidecar(location) if sidecar is True else Path(sidecar) if sidecar else None
-    return scene if corrections is None else Corrections.read(corrections).apply(scene, corrections)
+    if corrections is None:
+        return scene
+    return in_wavelength_order(Corrections.read(corrections).apply(scene, corrections))

@@ -37,8 +37,8 @@ class Corrections:
 
     Attributes:
         bands: number of bands of the scene that this is for.
-        wavelengths_nm, fwhm_nm: one for each band, nanometres.
-        bad_bands: numbers of the bad bands, counted from 1; all others are good.
+        wavelengths_nm, fwhm_nm: one for each band, nanometres, in the order of the bands' numbers.
+        bad_bands: numbers of the bad bands as the file counts them, from 1; all others are good.
         scale, offset: what the values are multiplied by and what is added then, one number or one for each
             band. They apply to the values as they would be read without this file.
         nodata: the value, as it would be read without this file, that means "no data".
@@ -122,8 +122,8 @@ class Corrections:
         Raises:
             SceneError: a list is not as long as the scene has bands.
         """
-        count = scene.sizes["band"]
-        self._check_counts(count, path)
+        numbers = scene["band"].to_numpy()
+        self._check_counts(numbers, path)
         place = f"the corrections in {path.name}"
         found = dict(scene.encoding.get("found", {}))
         corrected = scene
@@ -131,13 +131,16 @@ class Corrections:
             corrected = self._with_values(scene)
         for name, values in (("wavelength", self.wavelengths_nm), ("fwhm", self.fwhm_nm)):
             if values is not None:
-                corrected = corrected.assign_coords({name: ("band", np.array(values), {"units": "nm"})})
+                in_order = np.array(values)[_ranks(numbers)]
+                corrected = corrected.assign_coords({name: ("band", in_order, {"units": "nm"})})
                 found[name] = place
         if self.bad_bands is not None:
-            good = np.ones(count, bool)
-            good[np.array(self.bad_bands, np.intp) - 1] = False
-            corrected = corrected.assign_coords(good=("band", good))
+            corrected = corrected.assign_coords(good=("band", ~np.isin(numbers, self.bad_bands)))
             found["good"] = place
+        if self.quantity is not None:
+            corrected.attrs.pop("units", None)
+            if self.quantity == "reflectance":
+                corrected.attrs["units"] = "1"
         for name in ("quantity", "sensor", "acquired"):
             if (value := getattr(self, name)) is not None:
                 corrected.attrs[name] = value
@@ -148,7 +151,15 @@ class Corrections:
         corrected.encoding["found"] = found
         return corrected
 
-    def _check_counts(self, count: int, path: Path) -> None:
+    def factors(self, scene: xr.DataArray) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """``scale`` and ``offset`` for the bands of a scene, (bands,) or (1,) float32 each, or None."""
+        ranks = _ranks(scene["band"].to_numpy())
+        made = (_array(values) for values in (self.scale, self.offset))
+        scale, offset = (values if values is None or values.size == 1 else values[ranks] for values in made)
+        return scale, offset
+
+    def _check_counts(self, numbers: NDArray[np.integer], path: Path) -> None:
+        count = len(numbers)
         listed = {
             name: len(value)
             for name in ("wavelengths_nm", "fwhm_nm", "scale", "offset")
@@ -160,10 +171,12 @@ class Corrections:
                     f"'{name}' in {path} has {length} entries, the scene {count} bands.",
                     "Give one for each band.",
                 )
-        largest = max(self.bad_bands or (0,))
-        if largest > count:
+        strange = sorted(set(self.bad_bands or ()) - set(numbers.tolist()))
+        if strange:
             raise SceneError(
-                f"'bad_bands' in {path} names band {largest}, the scene has {count}.", "Correct the list."
+                f"'bad_bands' in {path} names band {strange[0]}, which the scene lacks: its bands are "
+                f"{numbers.min()} to {numbers.max()}.",
+                "Correct the list.",
             )
         if self.bands is not None and self.bands != count:
             raise SceneError(
@@ -172,7 +185,7 @@ class Corrections:
             )
 
     def _with_values(self, scene: xr.DataArray) -> xr.DataArray:
-        source = _Corrected(scene, _array(self.scale), _array(self.offset), self.nodata)
+        source = _Corrected(scene, *self.factors(scene), self.nodata)
         corrected = xr.DataArray(
             lazy_variable(source), coords=scene.coords, attrs=dict(scene.attrs), name=scene.name or SCENE_NAME
         )
@@ -233,6 +246,11 @@ def _partners(path: Path) -> list[Path]:
     headers = [path.with_name(f"{path.name}.hdr"), path.with_suffix(".hdr")]
     # A GeoTIFF beside an ENVI pair of the same name is another scene.
     return headers if path.suffix.lower() in _SUFFIXES_OF_PAIRS else []
+
+
+def _ranks(numbers: NDArray[np.integer]) -> NDArray[np.intp]:
+    """For each band its place in the order of the bands' numbers."""
+    return np.argsort(np.argsort(numbers, kind="stable"), kind="stable")
 
 
 def _array(values: float | Numbers | None) -> NDArray[np.float32] | None:

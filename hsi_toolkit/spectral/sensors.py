@@ -47,6 +47,7 @@ class Sensor:
         fwhm: (bands,) full widths at half maximum in nanometres, None where unknown.
         responses: the response functions themselves, where these are known.
         names: of the bands, empty where they have none.
+        good: (bands,) false for bands that are called bad, None when all are good.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Sensor:
     fwhm: Float64 | None = None
     responses: Responses | None = None
     names: tuple[str, ...] = ()
+    good: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.wavelength)
@@ -83,12 +85,12 @@ class Sensor:
 
     @classmethod
     def of_scene(cls, scene: xr.DataArray, name: str) -> Self:
-        """The good bands of a scene. Raises SceneError when it has no wavelengths."""
+        """The bands of a scene, in the order of their numbers. Raises SceneError without wavelengths."""
         if "wavelength" not in scene.coords:
             raise SceneError(f"{name} has no wavelengths.", "Give a file that states them.")
-        good = np.flatnonzero(scene["good"].to_numpy())
-        widths = scene["fwhm"].to_numpy()[good] if "fwhm" in scene.coords else None
-        return cls(name, scene["wavelength"].to_numpy()[good], widths)
+        order = np.argsort(scene["band"].to_numpy(), kind="stable")
+        widths = scene["fwhm"].to_numpy()[order] if "fwhm" in scene.coords else None
+        return cls(name, scene["wavelength"].to_numpy()[order], widths, good=scene["good"].to_numpy()[order])
 
     @classmethod
     def _read_header(cls, path: Path) -> Self:
@@ -104,8 +106,7 @@ class Sensor:
         widths = header.numbers("fwhm", len(centres))
         fwhm = None if widths is None else widths_to_nanometres(widths, centres, unit)
         flags = header.numbers("bbl", len(centres))
-        good = np.ones(len(centres), bool) if flags is None else flags > 0
-        return cls(path.name, wavelength[good], None if fwhm is None else fwhm[good])
+        return cls(path.name, wavelength, fwhm, good=None if flags is None else flags > 0)
 
     @classmethod
     def _read_table(cls, path: Path) -> Self:
@@ -149,7 +150,7 @@ class Sensor:
     def resampled_from(
         self, source_nm: Float64, source_fwhm: Float64 | None = None, *, partial: bool = False
     ) -> tuple[Self, Matrix]:
-        """This sensor's bands and the matrix (source bands, bands) that gives them.
+        """This sensor's good bands and the matrix (source bands, bands) that gives them.
 
         Args:
             source_nm, source_fwhm: (source bands,) nanometres.
@@ -158,9 +159,9 @@ class Sensor:
         Raises:
             CoverageError: it does not cover all, and ``partial`` is false; or it covers none.
         """
-        sensor = self
+        sensor = self if self.good is None else self._only(self.good)
         if partial:
-            sensor = self._only(covered(source_nm, *self._reach()))
+            sensor = sensor._only(covered(source_nm, *sensor._reach()))
         if sensor.responses is not None:
             return sensor, response_matrix(source_nm, sensor.responses.grid, sensor.responses.values)
         matrix = resampling_matrix(source_nm, sensor.wavelength, sensor.fwhm, source_fwhm=source_fwhm)
@@ -179,7 +180,7 @@ class Sensor:
     def _only(self, kept: NDArray[np.bool_]) -> Self:
         if not kept.any():
             raise ParameterError(
-                f"The scene covers none of the {len(self)} bands of {self.name}.", "Choose another sensor."
+                f"None of the {len(self)} bands of {self.name} is left.", "Choose another sensor or scene."
             )
         responses = self.responses and Responses(self.responses.grid, self.responses.values[:, kept])
         names = tuple(np.array(self.names)[kept].tolist()) if self.names else ()
