@@ -5,12 +5,19 @@ from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+MAX_DEPTH = 100
+"""Elements within elements; metadata and styles have some ten or twenty."""
+
 
 class XmlError(ValueError):
     """A text is no XML, or declares entities, which could expand without end or name other files."""
 
 
 class _EntityDeclaredError(Exception):
+    pass
+
+
+class _TooDeepError(Exception):
     pass
 
 
@@ -21,10 +28,11 @@ def parse_xml(text: str | bytes, skip: Collection[str] = ()) -> Element:
 
     Args:
         text: the whole document.
-        skip: names of elements to leave out with all they hold, which saves the time of building them.
+        skip: names of elements to leave out with all they hold, which saves the time of building them; they
+            must not hold others of their own name.
 
     Raises:
-        XmlError: the text is no XML or declares entities.
+        XmlError: the text is no XML, declares entities or is nested without end.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate()
@@ -32,30 +40,30 @@ def parse_xml(text: str | bytes, skip: Collection[str] = ()) -> Element:
     depth = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
         if tag in skip:
-            leave_out()
-        else:
-            builder.start(tag, attributes)
-
-    def leave_out() -> None:
-        nonlocal depth
-        depth = 1
-        parser.StartElementHandler, parser.EndElementHandler = deeper, shallower
-        parser.CharacterDataHandler = None
-
-    def deeper(_tag: str, _attributes: dict[str, str]) -> None:
-        nonlocal depth
+            leave_out(tag)
+            return
         depth += 1
+        if depth > MAX_DEPTH:
+            raise _TooDeepError
+        builder.start(tag, attributes)
 
-    def shallower(_tag: str) -> None:
+    def end(tag: str) -> None:
         nonlocal depth
         depth -= 1
-        if depth == 0:
-            build()
+        builder.end(tag)
+
+    def leave_out(skipped: str) -> None:
+        def look_for_end(tag: str) -> None:
+            if tag == skipped:
+                build()
+
+        parser.StartElementHandler = parser.CharacterDataHandler = None
+        parser.EndElementHandler = look_for_end
 
     def build() -> None:
-        parser.StartElementHandler = start if skip else builder.start
-        parser.EndElementHandler = builder.end
+        parser.StartElementHandler, parser.EndElementHandler = start, end
         parser.CharacterDataHandler = builder.data
 
     build()
@@ -65,6 +73,8 @@ def parse_xml(text: str | bytes, skip: Collection[str] = ()) -> Element:
         return builder.close()
     except _EntityDeclaredError:
         raise XmlError("it declares entities") from None
+    except _TooDeepError:
+        raise XmlError(f"its elements are nested more than {MAX_DEPTH} deep") from None
     except (expat.ExpatError, AssertionError, ValueError) as error:
         raise XmlError(str(error)) from error
 

@@ -29,7 +29,7 @@ MAX_DIRECTORY_BYTES = 16 << 20
 MAX_METADATA_BYTES = 64 << 20
 """Largest metadata file: those of EnMAP have about four megabytes."""
 
-SUSPICIOUS_RATIO = 200
+SUSPICIOUS_RATIO = 50
 SUSPICIOUS_BYTES = 256 << 20
 """A member that shrank more than this and has more bytes than that is refused: no raster is like that."""
 
@@ -148,13 +148,21 @@ def _in_folder(folder: Path, depth: int = MAX_DEPTH) -> list[Member]:
                 if seen > MAX_ENTRIES:
                     return found
                 if entry.is_dir(follow_symlinks=False):
-                    if level < depth:
+                    if level < depth and os.access(entry.path, os.R_OK | os.X_OK):
                         waiting.append((Path(entry.path), f"{inside}{entry.name}/", level + 1))
-                elif entry.is_file():
+                elif _is_file(entry):
                     file = Path(entry.path)
                     size = entry.stat().st_size
                     found.append(Member(entry.name, inside.rstrip("/"), size, file, str(file.absolute())))
     return found
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file or a link to one; links that lead in a circle are none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _in_zip(path: Path) -> list[Member]:
