@@ -36,7 +36,7 @@ class CosineSchedule:
         return self.value(max(step - 1, 0))
 
 
-def warmup_cosine(step: float, *, base: float, total: int, warmup: int, start: float = 1e-6) -> float:
+def warmup_cosine(step: float, *, base: float, total: float, warmup: float, start: float = 1e-6) -> float:
     """The rate at ``step`` (from 0): linear from ``start`` to ``base``, then half a cosine to 0.
 
     BiMAE counts steps; HyperSIGMA counts epochs, fractions included, and starts at 0.
