@@ -309,7 +309,7 @@ def _survey(geolocation: Geolocation, progress: Progress) -> _Survey:
 
 
 def _by_part(values: Floats, columns: int, fill: float) -> Floats:
-    """Lines of a swath as (rows, parts, columns of a part), with ``fill`` for NaN and beyond the last column."""
+    """Lines of a swath as (rows, parts, columns of a part), with ``fill`` for NaN and past the end."""
     padded = np.full((len(values), columns * PART), fill)
     padded[:, : values.shape[1]] = np.where(np.isnan(values), fill, values)
     return padded.reshape(len(values), columns, PART)
