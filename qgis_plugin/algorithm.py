@@ -23,7 +23,7 @@ from qgis.PyQt.QtGui import QIcon
 from ..hsi_toolkit.tasks import Parameter, Task
 from . import checks, client, environment
 from .help_text import help_html
-from .inputs import RasterInput, VectorInput, source_layer
+from .inputs import ProductInput, RasterInput, VectorInput, product_path, source_layer
 from .parameters import definition, processing_names, shown_parameters
 from .results import Figure, fixed, tell
 from .settings import Settings
@@ -31,6 +31,7 @@ from .styling import Dresser, Look, Run, write_style
 
 ICON = Path(__file__).parent / "icons" / "hsi.svg"
 RASTERS = ("raster", "rasters")
+Scene = Union[RasterInput, ProductInput]
 
 Values = Mapping[str, Any]
 
@@ -71,7 +72,7 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
         self.declared = {each.name: each for each in self.shown()}
         self.names = processing_names(list(self.declared.values()))
         self._values: Dict[str, Any] = {}
-        self._inputs: Dict[str, Union[RasterInput, VectorInput, List[RasterInput]]] = {}
+        self._inputs: Dict[str, Union[Scene, VectorInput, List[Scene]]] = {}
 
     @classmethod
     def shown(cls) -> List[Parameter]:
@@ -127,7 +128,7 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
     # Before the run, in the main thread.
 
     def checkParameterValues(self, parameters: Values, context: QgsProcessingContext) -> Tuple[bool, str]:
-        fine, sentence = super().checkParameterValues(parameters, context)
+        fine, sentence = super().checkParameterValues(self._without_paths(parameters, context), context)
         if fine:
             sentence = self.problem(parameters, context)
         return not sentence, sentence
@@ -200,12 +201,31 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
     def _raster_layers(
         self, parameters: Values, context: QgsProcessingContext
     ) -> Dict[str, List[QgsRasterLayer]]:
-        """The layers of each raster parameter that is given."""
+        """The layers of each raster parameter that is given, but for products, which QGIS does not open."""
         found: Dict[str, List[QgsRasterLayer]] = {}
         for each in self.declared.values():
-            if each.kind in RASTERS and self._is_given(parameters, each):
+            given = each.kind in RASTERS and self._is_given(parameters, each)
+            if given and self._product(each, parameters, context) is None:
                 found[each.name] = self._layers_of(each, parameters, context)
         return found
+
+    def _product(
+        self, declared: Parameter, parameters: Values, context: QgsProcessingContext
+    ) -> Optional[Path]:
+        """The path of a product that a raster parameter has instead of a layer."""
+        name = self.names[declared.name]
+        if declared.kind != "raster" or name not in parameters:
+            return None
+        return product_path(parameters[name], context)
+
+    def _without_paths(self, parameters: Values, context: QgsProcessingContext) -> Values:
+        """The parameters with a layer in the place of each product, for Processing asks for one."""
+        products = [
+            self.names[each.name]
+            for each in self.declared.values()
+            if self._product(each, parameters, context) is not None
+        ]
+        return {**parameters, **{name: QgsRasterLayer() for name in products}}
 
     def _layers_of(
         self, declared: Parameter, parameters: Values, context: QgsProcessingContext
@@ -224,10 +244,13 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
     ) -> bool:
         transforms = context.transformContext()
         for each in self.declared.values():
-            if each.kind in RASTERS:
+            product = self._product(each, parameters, context)
+            if product is not None:
+                self._inputs[each.name] = ProductInput(product)
+            elif each.kind in RASTERS:
                 if self._is_given(parameters, each):
                     layers = self._layers_of(each, parameters, context)
-                    made = [RasterInput(layer, transforms) for layer in layers]
+                    made: List[Scene] = [RasterInput(layer, transforms) for layer in layers]
                     self._inputs[each.name] = made[0] if each.kind == "raster" else made
             elif each.kind == "vector":
                 if self._is_given(parameters, each):
@@ -366,7 +389,7 @@ class TaskAlgorithm(QgsProcessingAlgorithm):
         """What the run is about, for names: its first raster."""
         for source in self._inputs.values():
             first = source[0] if isinstance(source, list) else source
-            if isinstance(first, RasterInput):
+            if isinstance(first, (RasterInput, ProductInput)):
                 return first.name
         return self.displayName()
 

@@ -43,6 +43,10 @@ RASTER_SUFFIXES = (
     ".tif", ".tiff", ".img", ".ers", ".bil", ".bip", ".bsq", ".jp2", ".ntf", ".nitf", ".png", ".jpg", ".jpeg",
     ".rst", ".sdat", ".map", ".asc", ".npy",
 )  # fmt: skip
+#: Suffixes of products and files that the engine opens by their path; QGIS knows less of them, or nothing.
+PRODUCT_SUFFIXES = (
+    ".xml", ".zip", ".tar", ".txt", ".hdr", ".he5", ".h5", ".hdf5", ".nc", ".mat", ".npy", ".npz",
+)  # fmt: skip
 #: Columns that the engine takes class colours from, where the layer has no style to take them from.
 COLOUR_COLUMNS = ("color", "colour", "farbe", "couleur", "hex")
 
@@ -96,6 +100,18 @@ class RasterInput:
             raise QgsProcessingException(
                 f"The layer {self.name} could not be written out. Save it as a GeoTIFF and use that."
             )
+
+
+class ProductInput:
+    """A scene given by a path that the engine opens itself: a product's folder, archive or metadata file."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._path = path
+
+    def file(self, folder: Path, feedback: QgsProcessingFeedback) -> str:
+        """The path as it was given."""
+        return str(self._path)
 
 
 class VectorInput:
@@ -210,6 +226,20 @@ def source_layer(value: object, context: QgsProcessingContext) -> Optional[QgsVe
     if isinstance(value, str):
         value = QgsProcessingUtils.mapLayerFromString(value, context)
     return value if isinstance(value, QgsVectorLayer) else None
+
+
+def product_path(value: object, context: QgsProcessingContext) -> Optional[Path]:
+    """The path that a raster parameter's value is, if it is one for ``ProductInput``; None for layers."""
+    if isinstance(value, QgsProperty):
+        value = value.valueAsString(context.expressionContext())[0]
+    if not isinstance(value, str):
+        return None
+    path = Path(value)
+    if not path.is_absolute():
+        # Names and identifiers of layers are no paths, whatever lies in the current folder.
+        return None
+    known = path.suffix.lower() in PRODUCT_SUFFIXES and path.is_file()
+    return path if known or path.is_dir() else None
 
 
 def own_file(layer: QgsRasterLayer) -> Optional[Path]:
