@@ -68,8 +68,13 @@ def own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """A data set stored in the file itself, no link, which may lead elsewhere. Raises SceneError."""
     node = own_node(file, name)
     if node is None:
-        raise SceneError(f"{file.filename} has no data set '{name}' of its own.", "Name another one.")
-    if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
+        raise SceneError(
+            f"{file.filename} has no data set '{name}' of its own: it is missing, or a link.",
+            "Download the product again, or name another data set.",
+        )
+    if not isinstance(node, h5py.Dataset):
+        raise SceneError(f"'{name}' in {file.filename} is no data set.", "Name one of those it holds.")
+    if node.is_virtual or node.external:
         raise SceneError(
             f"'{name}' in {file.filename} is stored outside the file.", "Give a self-contained file."
         )
@@ -89,10 +94,15 @@ def own_node(file: h5py.File, name: str) -> h5py.Group | h5py.Dataset | None:
 
 
 def own_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """All data sets stored in the file itself with their paths; links are not followed."""
+    """All data sets stored in the file itself with their paths; links are not followed, groups seen once."""
     pending: list[tuple[str, h5py.Group]] = [("", file)]
+    seen = set()
     while pending:
         prefix, group = pending.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
