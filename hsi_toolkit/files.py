@@ -69,6 +69,52 @@ def atomic_path(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(path: str | Path, *, overwrite: bool = False, replaceable: str = "") -> Iterator[Path]:
+    """A temporary folder beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    A folder that stands there is replaced only with ``overwrite``, and only if it holds an entry named
+    ``replaceable``, which tells that it is of the kind that is written.
+
+    Raises:
+        OutputError: the folder exists and may not be replaced, or cannot be written.
+    """
+    target = Path(path)
+    if target.is_dir():
+        if not overwrite:
+            raise OutputError(
+                f"The output {target} exists already.", "Choose another name or allow overwriting."
+            )
+        if not replaceable or not (target / replaceable).exists():
+            raise OutputError(f"The output {target} is a folder of other files.", "Choose another name.")
+    else:
+        check_output(target, overwrite=overwrite)
+    prefix = f".{target.stem}.{os.getpid()}-"
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=f".part{target.suffix}", dir=target.parent))
+    aside = temporary.with_name(f"{temporary.name}.part")
+    _unfinished.add(temporary)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        if target.is_dir():
+            os.replace(target, aside)
+        os.replace(temporary, target)
+    except OSError as error:
+        if aside.exists() and not target.exists():
+            os.replace(aside, target)
+        if isinstance(error, OutputError) or error.errno is None:
+            raise
+        raise OutputError(
+            f"Writing {target} failed: {error.strerror or error}.", "Check the free space and permissions."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        _unfinished.discard(temporary)
+
+
+@contextmanager
 def staged_folder(folder: str | Path) -> Iterator[Path]:
     """A temporary folder inside ``folder``, whose files move there when the block ends without an error.
 

@@ -9,6 +9,7 @@ from .detect_anomalies import DetectAnomalies
 from .detect_change import DetectChange
 from .detect_target import DetectTarget
 from .evaluate import Evaluate
+from .export_scene import ExportScene
 from .features import Features
 from .model_card import ModelCard
 from .polygons_to_map import PolygonsToMap
@@ -31,6 +32,7 @@ ALGORITHMS = (
     SceneInformation,
     CheckScene,
     Resample,
+    ExportScene,
     Features,
     Pretrain,
     ModelCard,

@@ -15,8 +15,8 @@ class CheckScene(TaskAlgorithm):
 
     task = TASKS["check"]
     when = (
-        "You got a scene and want to know what it is worth before it costs you a day, or its wavelengths, bad "
-        "bands or units are missing or wrong."
+        "You got a scene and want to know what it is worth before it costs you a day, or its wavelengths, "
+        "bad bands or units are missing or wrong."
     )
     example = fixed(INPUT="scene.hdr", REPORT="check.html")
     figures = (

@@ -9,7 +9,7 @@ from hsi_toolkit.errors import SceneError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
-from hsi_toolkit.spectral.resample import Matrix
+from hsi_toolkit.spectral.resample import CoverageError, Matrix
 from hsi_toolkit.spectral.sensors import Sensor
 from hsi_toolkit.tasks.resample import Resample
 
@@ -28,7 +28,11 @@ def run(task: Resample, progress: Progress) -> Mapping[str, object]:
     if not scene.sizes["band"]:
         raise SceneError(f"All bands of {task.scene} are marked bad.", "Correct its list of bad bands.")
     widths = scene["fwhm"].to_numpy() if "fwhm" in scene.coords else None
-    kept, matrix = sensor.resampled_from(scene["wavelength"].to_numpy(), widths, partial=task.partial)
+    try:
+        kept, matrix = sensor.resampled_from(scene["wavelength"].to_numpy(), widths, partial=task.partial)
+    except CoverageError as error:
+        remedy = "Leave such bands out with --partial, or use a scene that covers them."
+        raise CoverageError(error.problem, remedy, error.missing) from error
     needed = np.flatnonzero(matrix.any(axis=1))
     scene, matrix = scene.isel(band=needed), matrix[needed]
     rows = scene.sizes["y"]

@@ -11,12 +11,16 @@ from .card import Card
 from .change import Change
 from .check import Check
 from .classify import Classify
+from .codec_test import CodecTest
+from .codec_train import CodecTrain
 from .compare import Compare
+from .dataset_tile import DatasetTile
 from .demo import Demo
 from .denoise import Denoise
 from .doctor import Doctor
 from .draw_next import DrawNext
 from .evaluate import Evaluate
+from .export import Export
 from .features import Features
 from .info import Info
 from .map import Map
@@ -33,6 +37,7 @@ TASKS: Dict[str, Type[Task]] = {
         Info,
         Check,
         Resample,
+        Export,
         Features,
         Map,
         Train,
@@ -51,6 +56,9 @@ TASKS: Dict[str, Type[Task]] = {
         Denoise,
         Superresolve,
         Compare,
+        DatasetTile,
+        CodecTrain,
+        CodecTest,
         Demo,
         Doctor,
     )

@@ -28,6 +28,7 @@ READERS = (
     "envi",
     "matlab",
     "numpy",
+    "cf",
     "hdf5",
     "gdal",
 )

@@ -1,0 +1,95 @@
+"""The writer that a file's suffix asks for."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.scene.export.envi import EnviWriter, Interleave
+from hsi_toolkit.scene.export.netcdf import NetcdfWriter
+from hsi_toolkit.scene.export.storage import Storage
+from hsi_toolkit.scene.export.zarr import ZarrWriter
+from hsi_toolkit.scene.writer import RasterWriter
+
+SUFFIXES = (".tif", ".hdr", ".nc", ".zarr")
+
+
+class SceneWriter(Protocol):
+    """What takes a scene's values from top to bottom; the file appears when its ``with`` block ends well."""
+
+    def write(self, data: NDArray[np.float32], y0: int) -> None:
+        """Write rows from ``y0`` on, (bands, rows, columns) float32, NaN where there is no data."""
+        ...
+
+
+def open_writer(
+    path: str | Path,
+    scene: xr.DataArray,
+    *,
+    integers: bool = False,
+    interleave: Interleave = "bsq",
+    overwrite: bool = False,
+) -> AbstractContextManager[SceneWriter]:
+    """A writer for ``scene`` (band, y, x) in the format of ``path``: .tif, .hdr, .nc or .zarr.
+
+    Args:
+        scene: what will be written; its coordinates and attributes go into the file.
+        integers: store reflectance times 10,000 as 16-bit integers instead of 32-bit floats.
+        interleave: the order of an ENVI file.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        ParameterError: the suffix is another one, or ``integers`` is asked for what is no reflectance.
+        OutputError: the file exists or cannot be written.
+    """
+    target = Path(path)
+    if integers and scene.attrs.get("quantity") != "reflectance":
+        raise ParameterError(
+            f"The scene holds {scene.attrs.get('quantity', 'dn')}, which 16-bit integers may not hold.",
+            "Export it as floating-point numbers.",
+        )
+    storage = Storage.integers() if integers else Storage()
+    makers: dict[str, Callable[[], AbstractContextManager[SceneWriter]]] = {
+        ".tif": lambda: _geotiff(target, scene, storage, overwrite),
+        ".hdr": lambda: EnviWriter(target, scene, storage, interleave=interleave, overwrite=overwrite),
+        ".nc": lambda: NetcdfWriter(target, scene, storage, overwrite=overwrite),
+        ".zarr": lambda: ZarrWriter(target, scene, storage, overwrite=overwrite),
+    }
+    maker = makers.get(target.suffix.lower().replace(".tiff", ".tif"))
+    if maker is None:
+        raise ParameterError(
+            f"{target.name} does not end in {', '.join(SUFFIXES)}.", "The suffix chooses the format."
+        )
+    return maker()
+
+
+def data_file(path: str | Path) -> Path:
+    """The file that other programs open: an ENVI header's data file, else the path itself."""
+    target = Path(path)
+    return EnviWriter.data_path(target) if target.suffix.lower() == ".hdr" else target
+
+
+def _geotiff(target: Path, scene: xr.DataArray, storage: Storage, overwrite: bool) -> RasterWriter:
+    def coordinate(name: str) -> NDArray[np.generic] | None:
+        return scene[name].to_numpy() if name in scene.coords else None
+
+    return RasterWriter(
+        target,
+        like=scene,
+        count=scene.sizes["band"],
+        dtype=storage.dtype,
+        nodata=None if storage.scale is None else storage.fill,
+        scale=storage.scale,
+        wavelengths=coordinate("wavelength"),
+        fwhm=coordinate("fwhm"),
+        good=coordinate("good"),
+        acquired=scene.attrs.get("acquired"),
+        sensor=scene.attrs.get("sensor"),
+        quantity=scene.attrs.get("quantity"),
+        overwrite=overwrite,
+    )
