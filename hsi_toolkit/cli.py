@@ -126,12 +126,12 @@ def _option(parameter: Parameter) -> inspect.Parameter:
     kind: Any = _TYPES.get(parameter.kind, str)
     if parameter.kind == "choice":
         kind = Literal[parameter.choices]
-    if parameter.kind == "rasters":
+    if parameter.kind in ("rasters", "files"):
         kind = list[str]
     flag = "--" + parameter.name.replace("_", "-")
     help_text = parameter.help + (f" [{parameter.range_text()}]" if _is_bounded(parameter) else "")
     if parameter.positional:
-        metavar = "SCENES..." if parameter.kind == "rasters" else parameter.name.upper()
+        metavar = parameter.name.upper() + ("..." if parameter.kind in ("rasters", "files") else "")
         info: object = typer.Argument(help=parameter.help, metavar=metavar, show_default=False)
     elif parameter.kind == "flag":
         info = typer.Option(flag, help=help_text)

@@ -125,6 +125,12 @@ def _input(declared: Parameter, name: str, label: str, optional: bool) -> QgsPro
         behavior = QgsProcessingParameterFile.Behavior.File
         filters = file_filter(declared.suffixes)
         return QgsProcessingParameterFile(name, label, behavior, "", default, optional, filters)
+    if kind == "files":
+        layer_type = QgsProcessing.SourceType.TypeFile
+        return QgsProcessingParameterMultipleLayers(name, label, layer_type, default, optional)
+    if kind == "folder":
+        behavior = QgsProcessingParameterFile.Behavior.Folder
+        return QgsProcessingParameterFile(name, label, behavior, "", default, optional)
     if kind == "choice":
         return QgsProcessingParameterEnum(name, label, declared.choices, False, default, optional, True)
     if kind == "flag":

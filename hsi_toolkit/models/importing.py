@@ -15,7 +15,7 @@ from hsi_toolkit.models.bimae import BiMAE, BiMAEConfig
 from hsi_toolkit.models.bimae_weights import read_keras_weights, state_from_keras
 from hsi_toolkit.models.bundle import Architecture
 from hsi_toolkit.models.checkpoints import StateDict, load_hsimae_checkpoint
-from hsi_toolkit.models.codecs import CAE1D, CAE3D, Codec, SSCNet, codec_from_state
+from hsi_toolkit.models.codecs import codec_from_state
 from hsi_toolkit.models.hypersigma.denoising import FusionDenoiser, SpatialDenoiser
 from hsi_toolkit.models.hypersigma.description import described
 from hsi_toolkit.models.hypersigma.encoders import SIZES
@@ -131,19 +131,7 @@ def _denoising_config(state: StateDict, prefix: str) -> RestorationConfig:
 
 def _codec(state: StateDict) -> Released:
     codec = codec_from_state(state)
-    name, config = _codec_description(codec)
-    return Released("codec", Architecture(name, config), codec.state_dict())
-
-
-def _codec_description(codec: Codec) -> tuple[str, dict[str, int | bool]]:
-    if isinstance(codec, CAE1D):
-        return "cae1d", {"bands": codec.bands, "halvings": codec.halvings, "flat": codec.flat}
-    if isinstance(codec, SSCNet):
-        width = codec.state_dict()["encoder.0.weight"].shape[0]
-        return "sscnet", {"bands": codec.bands, "latent": codec.latent, "width": width}
-    if isinstance(codec, CAE3D):
-        return "cae3d", {"bands": codec.bands, "latent": codec.latent}
-    raise ModelError(f"There is no name for a {type(codec).__name__}.", "Update hsi_toolkit.")
+    return Released("codec", Architecture(codec.name, codec.config), codec.state_dict())
 
 
 def _bimae(path: Path) -> Released:

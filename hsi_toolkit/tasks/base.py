@@ -21,6 +21,8 @@ KINDS = (
     "field",  # name of a field of the vector parameter named by ``parent``
     "model",  # path of a model bundle, or the name of a fetched one
     "file",  # path of another file, such as a spectral library
+    "files",  # several of them
+    "folder",  # path of a folder that is read
     "raster_output",
     "vector_output",  # path of a GeoPackage
     "model_output",
@@ -32,7 +34,7 @@ KINDS = (
     "flag",
     "text",
 )
-INPUT_PATHS = ("raster", "vector", "model", "file")
+INPUT_PATHS = ("raster", "vector", "model", "file", "folder")
 OUTPUTS = ("raster_output", "vector_output", "model_output", "file_output", "folder_output")
 
 
@@ -81,6 +83,7 @@ class Parameter:
             "number": self._check_number,
             "choice": self._check_choice,
             "rasters": self._check_list,
+            "files": self._check_list,
             "vector_output": self._check_suffix,
         }
         return checks.get(self.kind, self._check_text)(value)

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -10,15 +11,22 @@ class Codec(nn.Module, ABC):
     """An autoencoder whose latent is the compressed patch.
 
     Attributes:
+        name: as bundles and commands call it.
         bands: of the patches.
         spatial_step: height and width must be multiples of it.
     """
 
+    name: ClassVar[str]
     spatial_step = 1
 
     def __init__(self, bands: int) -> None:
         super().__init__()
         self.bands = bands
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, int | bool]:
+        """The constructor's arguments, for a bundle."""
 
     @abstractmethod
     def latent_shape(self, rows: int, columns: int) -> tuple[int, ...]:

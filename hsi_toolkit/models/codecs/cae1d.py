@@ -1,6 +1,7 @@
 """1D-CAE of the HySpecNet-11k benchmark (Fuchs and Demir 2023, arXiv:2306.00385): spectrum by spectrum."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +21,8 @@ class CAE1D(Codec):
             ones of the later code, ``encoder.0.{i}.0``.
     """
 
+    name: ClassVar[str] = "cae1d"
+
     def __init__(self, bands: int, halvings: int = 2, *, flat: bool = False) -> None:
         super().__init__(bands)
         self.halvings, self.flat = halvings, flat
@@ -30,14 +33,18 @@ class CAE1D(Codec):
             _block(*pair, nn.Upsample(scale_factor=2))
             for pair in zip(widths[:0:-1], widths[-2::-1], strict=True)
         ]
-        last = nn.Sequential(_conv(widths[0], 1, 11), nn.Sigmoid())
+        last = nn.Sequential(convolution(widths[0], 1, 11), nn.Sigmoid())
         encoder = nn.Sequential(
-            nn.Sequential(*down), _conv(32, 16, 9), nn.LeakyReLU(), _conv(16, 1, 7), nn.LeakyReLU()
+            nn.Sequential(*down),
+            convolution(32, 16, 9),
+            nn.LeakyReLU(),
+            convolution(16, 1, 7),
+            nn.LeakyReLU(),
         )
         decoder = nn.Sequential(
-            _conv(1, 16, 7),
+            convolution(1, 16, 7),
             nn.LeakyReLU(),
-            _conv(16, 32, 9),
+            convolution(16, 32, 9),
             nn.LeakyReLU(),
             nn.Upsample(scale_factor=2),
             nn.Sequential(*up, last),
@@ -45,17 +52,22 @@ class CAE1D(Codec):
         self.encoder = nn.Sequential(*_leaves(encoder)) if flat else encoder
         self.decoder = nn.Sequential(*_leaves(decoder)) if flat else decoder
 
+    @property
+    def config(self) -> dict[str, int | bool]:
+        """See ``Codec``."""
+        return {"bands": self.bands, "halvings": self.halvings, "flat": self.flat}
+
     def latent_shape(self, rows: int, columns: int) -> tuple[int, ...]:
         """(latent samples, rows, columns)."""
         return ((self.bands + self.padding) // 2**self.halvings, rows, columns)
 
     def compress(self, x: Tensor) -> Tensor:
         """(N, bands, H, W) to (N, latent, H, W)."""
-        return _as_image(self.compress_spectra(_as_spectra(x)), x)
+        return as_image(self.compress_spectra(as_spectra(x)), x)
 
     def decompress(self, latent: Tensor) -> Tensor:
         """(N, latent, H, W) to (N, bands, H, W)."""
-        return _as_image(self.decompress_spectra(_as_spectra(latent)), latent)
+        return as_image(self.decompress_spectra(as_spectra(latent)), latent)
 
     def compress_spectra(self, spectra: Tensor) -> Tensor:
         """(n, bands) to (n, latent)."""
@@ -69,12 +81,13 @@ class CAE1D(Codec):
         return spectra
 
 
-def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv1d:
+def convolution(inputs: int, outputs: int, kernel: int) -> nn.Conv1d:
+    """A convolution along the spectrum that keeps its length."""
     return nn.Conv1d(inputs, outputs, kernel, padding="same")
 
 
 def _block(inputs: int, outputs: int, resample: nn.Module) -> nn.Sequential:
-    return nn.Sequential(_conv(inputs, outputs, 11), nn.LeakyReLU(), resample)
+    return nn.Sequential(convolution(inputs, outputs, 11), nn.LeakyReLU(), resample)
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
@@ -86,10 +99,12 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
-def _as_spectra(image: Tensor) -> Tensor:
+def as_spectra(image: Tensor) -> Tensor:
+    """(N, C, H, W) to (N · H · W, C)."""
     return image.movedim(1, -1).reshape(-1, image.shape[1])
 
 
-def _as_image(spectra: Tensor, like: Tensor) -> Tensor:
+def as_image(spectra: Tensor, like: Tensor) -> Tensor:
+    """(N · H · W, C) to (N, C, H, W), of the size of ``like``."""
     batch, _, rows, columns = like.shape
     return spectra.reshape(batch, rows, columns, -1).movedim(-1, 1)

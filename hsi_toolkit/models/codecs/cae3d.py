@@ -1,5 +1,7 @@
 """3D-CAE of the HySpecNet-11k benchmark (Fuchs and Demir 2023, arXiv:2306.00385): 3D convolutions."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +19,7 @@ class CAE3D(Codec):
         latent: channels of the latent.
     """
 
+    name: ClassVar[str] = "cae3d"
     spatial_step = 8
 
     def __init__(self, bands: int, latent: int) -> None:
@@ -38,6 +41,11 @@ class CAE3D(Codec):
             nn.Upsample(scale_factor=(4, 2, 2)),
             *_conv(16, 1, (2, 3, 3), (2, 1, 1), (0, 1, 1)),
         )
+
+    @property
+    def config(self) -> dict[str, int | bool]:
+        """See ``Codec``."""
+        return {"bands": self.bands, "latent": self.latent}
 
     def latent_shape(self, rows: int, columns: int) -> tuple[int, ...]:
         """(latent, bands / 4, rows / 8, columns / 8)."""

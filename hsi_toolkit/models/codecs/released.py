@@ -1,7 +1,7 @@
 """The codecs at their released rates, and the one that a released file holds."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.models.codecs.base import Codec
 from hsi_toolkit.models.codecs.cae1d import CAE1D
+from hsi_toolkit.models.codecs.cae1d_variants import CAE1DAdvanced, CAE1DExtended
 from hsi_toolkit.models.codecs.cae3d import CAE3D
 from hsi_toolkit.models.codecs.sscnet import SSCNet
 
@@ -19,8 +20,14 @@ RATES: Mapping[str, Mapping[str, int]] = {
     "cae1d": {"8": 2, "4": 3, "2": 4, "1": 5},
     "sscnet": {"8": 3264, "6": 2424, "4": 1616, "2.5": 1024, "2": 816, "1": 404},
     "cae3d": {"8": 64, "4": 32, "2": 16, "1": 8},
+    "cae1da": {"8": 2, "4": 3, "2": 4, "1": 5},
+    "cae1de": {"8": 2, "4": 3, "2": 4, "1": 5},
 }
 RELEASED_BANDS = 202
+
+CODECS: Mapping[str, Callable[..., Codec]] = {
+    each.name: each for each in (CAE1D, CAE1DAdvanced, CAE1DExtended, SSCNet, CAE3D)
+}
 
 
 def make_codec(name: str, rate: str, bands: int = RELEASED_BANDS) -> Codec:
@@ -33,11 +40,24 @@ def make_codec(name: str, rate: str, bands: int = RELEASED_BANDS) -> Codec:
     if size is None:
         known = ", ".join(f"{codec} at {'/'.join(rates)}" for codec, rates in RATES.items())
         raise ParameterError(f"There is no codec {name!r} at {rate!r} bits.", f"Choose from {known}.")
-    if name == "cae1d":
-        return CAE1D(bands, size)
     if name == "sscnet":
         return SSCNet(bands, max(1, round(size * bands / RELEASED_BANDS)))
-    return CAE3D(bands, size)
+    return CODECS[name](bands, size)
+
+
+def codec_from_config(name: str, config: Mapping[str, object]) -> Codec:
+    """The codec that says this of itself, with random parameters.
+
+    Raises:
+        ModelError: there is none of that name, or the values are not its own.
+    """
+    try:
+        return CODECS[name](**config)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"There is no codec {name!r} with {dict(config)}.",
+            "Give a codec's model file, or update hsi_toolkit.",
+        ) from error
 
 
 def codec_from_state(state: Mapping[str, Tensor], bands: int | None = None) -> Codec:

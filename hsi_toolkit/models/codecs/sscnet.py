@@ -1,5 +1,7 @@
 """SSCNet of the HySpecNet-11k benchmark (Fuchs and Demir 2023, arXiv:2306.00385): 2D convolutions."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from hsi_toolkit.models.codecs.base import Codec
@@ -16,11 +18,12 @@ class SSCNet(Codec):
         width: of the hidden layers, 256 in all released files.
     """
 
+    name: ClassVar[str] = "sscnet"
     spatial_step = 8
 
     def __init__(self, bands: int, latent: int, width: int = WIDTH) -> None:
         super().__init__(bands)
-        self.latent = latent
+        self.latent, self.width = latent, width
         self.encoder = nn.Sequential(
             *_conv(bands, width),
             *_conv(width, width),
@@ -40,6 +43,11 @@ class SSCNet(Codec):
             nn.ConvTranspose2d(width, bands, 3, padding=1),
             nn.Sigmoid(),
         )
+
+    @property
+    def config(self) -> dict[str, int | bool]:
+        """See ``Codec``."""
+        return {"bands": self.bands, "latent": self.latent, "width": self.width}
 
     def latent_shape(self, rows: int, columns: int) -> tuple[int, ...]:
         """(latent, rows / 8, columns / 8)."""
