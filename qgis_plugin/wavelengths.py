@@ -14,6 +14,7 @@ from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence,
 from qgis.core import Qgis, QgsRasterLayer
 
 from .band_tags import BandTags, layer_path, read_tags, sidecars, split_list
+from .product_metadata import metadata_file, stated_bands
 
 #: Custom properties of a layer: wavelengths in nm and bad bands (from zero), joined by commas.
 WAVELENGTHS_PROPERTY = "hsi_toolkit/wavelengths"
@@ -131,7 +132,8 @@ def wavelengths_in_names(names: Sequence[str]) -> Optional[List[float]]:
 def _cache_key(layer: QgsRasterLayer) -> Tuple[object, ...]:
     path = layer_path(layer)
     times = []
-    for each in sidecars(path) if path else []:
+    metadata = metadata_file(path) if path else None
+    for each in [*sidecars(path), *([metadata] if metadata else [])] if path else []:
         try:
             times.append(each.stat().st_mtime_ns)
         except OSError:
@@ -155,6 +157,13 @@ def _with_stored(bands: Bands, layer: QgsRasterLayer) -> Bands:
 
 
 def _interpret(tags: BandTags, layer: QgsRasterLayer) -> Bands:
+    path = layer_path(layer)
+    stated = stated_bands(path, tags.count) if path is not None else None
+    centres = to_nanometres(stated.wavelengths, "nm") if stated is not None else None
+    if stated is not None and centres is not None:
+        reflectance = stated.level == "L2A"
+        scale = 1e-4 if reflectance and layer.dataProvider().bandScale(1) == 1 else 1.0
+        return Bands(tuple(centres), frozenset(stated.dead), "reflectance" if reflectance else "", scale)
     wavelengths = _envi_wavelengths(tags) if tags.envi else _wavelengths(tags)
     quantity, scale = _quantity(tags, layer)
     return Bands(None if wavelengths is None else tuple(wavelengths), _bad(tags), quantity, scale)

@@ -5,24 +5,40 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsProcessingContext, QgsProcessingException, QgsProcessingFeedback, QgsProperty
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProperty,
+    QgsRasterLayer,
+)
 
 from hsi_toolkit.qgis_plugin import client
-from hsi_toolkit.qgis_plugin.inputs import ProductInput, product_path
+from hsi_toolkit.qgis_plugin.inputs import ProductInput, own_file, product_path
+from hsi_toolkit.qgis_plugin.wavelengths import layer_bands
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def product(engine_python, tmp_path_factory):
-    """The folder of an EnMAP product, written by the engine's Python, which has rasterio."""
-    folder = tmp_path_factory.mktemp("product")
-    code = "import sys, pathlib; from tests.scene.made_products import write_enmap; "
-    code += "print(write_enmap(pathlib.Path(sys.argv[1])))"
+def written(engine_python, folder, call):
+    """The folder of a product, written by the engine's Python, which has rasterio."""
+    code = (
+        "import sys, pathlib; from tests.scene.made_products import *; folder = pathlib.Path(sys.argv[1]); "
+    )
     done = subprocess.run(
-        [str(engine_python), "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True, check=True
+        [str(engine_python), "-c", f"{code}print({call})", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return Path(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def product(engine_python, tmp_path_factory):
+    """The folder of an EnMAP L2A product with a band without data."""
+    return written(engine_python, tmp_path_factory.mktemp("product"), "write_enmap(folder, dead=[4])")
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +110,38 @@ def test_the_engine_opens_what_it_is_given(processing, project, names, engine_py
     monkeypatch.setenv("HSI_PYTHON", str(engine_python))
     results = processing.run("hsi:info", {"INPUT": str(names["zip"])})
     assert results["SUMMARY"].startswith("9 bands, 6 × 4 pixels")
+
+
+def test_the_image_as_a_layer_has_the_bands_of_its_metadata(qgis_app, names):
+    layer = QgsRasterLayer(str(names["tif"]), "enmap", "gdal")
+    bands = layer_bands(layer)
+    assert bands.wavelengths == (420, 550, 660, 902, 910, 940, 980, 1100, 1650)
+    assert (bands.bad, bands.quantity, bands.scale) == (frozenset({3}), "reflectance", 1e-4)
+    assert own_file(layer) == names["tif"]
+
+
+@pytest.mark.parametrize(
+    ("call", "part", "wavelengths", "quantity"),
+    [
+        ("write_enmap(folder, 'L1B')", "SPECTRAL_IMAGE_SWIR.TIF", (902, 940, 1100, 1650), ""),
+        (
+            "write_enmap(folder, 'L1C')",
+            "SPECTRAL_IMAGE.TIF",
+            (420, 550, 660, 902, 910, 940, 980, 1100, 1650),
+            "",
+        ),
+        ("write_desis(folder)", "SPECTRAL_IMAGE.tif", (450, 500, 550, 600), "reflectance"),
+        (
+            "write_enmap(folder, replace=('<level_X>', '<!DOCTYPE x><level_X>'))",
+            "SPECTRAL_IMAGE.TIF",
+            None,
+            "",
+        ),
+    ],
+)
+def test_other_products_say_what_they_know(
+    qgis_app, engine_python, tmp_path, call, part, wavelengths, quantity
+):
+    folder = written(engine_python, tmp_path, call)
+    bands = layer_bands(QgsRasterLayer(str(folder / f"{folder.name}-{part}"), "scene", "gdal"))
+    assert (bands.wavelengths, bands.quantity) == (wavelengths, quantity)
