@@ -1,6 +1,6 @@
 """From polygons to a map, its confidence and a report, in one go."""
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from qgis.core import (
     QgsProcessingContext,
@@ -11,10 +11,13 @@ from qgis.core import (
     QgsProcessingUtils,
 )
 
-from ..hsi_toolkit.tasks import TASKS
+from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
+from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import ACCURACY, fixed
 from ..qgis_plugin.styling import Look, uncertainty
+from .sigma_weights import joined, with_spectral
+from .train import HSIMAE_BANDS
 
 #: The outputs that are layers, by the engine's name for them.
 LAYERS = {"map": "MAP", "uncertainty": "UNCERTAINTY"}
@@ -32,7 +35,7 @@ class PolygonsToMap(TaskAlgorithm):
     example = fixed(INPUT="scene.hdr", LABELS="polygons.gpkg", FIELD="class", OUTPUT="result")
     figures = ACCURACY
     looks = fixed(map=Look("Class map"), uncertainty=Look("Uncertainty", uncertainty))
-    least_bands = 32
+    least_bands = HSIMAE_BANDS
     least_classes = 2
     pixel_bytes = fixed(output=0.12)
 
@@ -45,6 +48,17 @@ class PolygonsToMap(TaskAlgorithm):
         self.addOutput(QgsProcessingOutputRasterLayer("UNCERTAINTY", "Uncertainty"))
         self.addOutput(QgsProcessingOutputFile("MODEL", "Model"))
         self.addOutput(QgsProcessingOutputHtml("REPORT", "Report"))
+
+    @classmethod
+    def shown(cls) -> List[Parameter]:
+        return with_spectral(shown_parameters(cls.task))
+
+    def adapt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return joined(request)
+
+    def needed_bands(self, parameters: Mapping[str, Any], context: QgsProcessingContext) -> int:
+        method = self.parameterAsEnumString(parameters, self.names["method"], context)
+        return 1 if method == "hypersigma" else self.least_bands
 
     def further_outputs(
         self, result: Mapping[str, Any], parameters: Mapping[str, Any], context: QgsProcessingContext
