@@ -1,5 +1,8 @@
 """One module a Processing algorithm; ``ALGORITHMS`` lists their classes."""
 
+from .bimae_classify import ClassifyObjects
+from .bimae_finetune import TrainObjects
+from .bimae_pretrain import PretrainObjects
 from .check_engine import CheckEngine
 from .check_scene import CheckScene
 from .classify import Classify
@@ -29,6 +32,9 @@ ALGORITHMS = (
     Classify,
     Evaluate,
     WhereToDraw,
+    TrainObjects,
+    ClassifyObjects,
+    PretrainObjects,
     SceneInformation,
     CheckScene,
     Resample,

@@ -177,6 +177,18 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.called)
 
+    def only(self, chosen: NDArray[np.int64]) -> "Pairs":
+        """The images of these objects alone, by number; classes keep their numbers."""
+        return replace(
+            self,
+            rgb=self.rgb[chosen],
+            hs=self.hs[chosen],
+            called=tuple(self.called[index] for index in chosen),
+            labels=None if self.labels is None else self.labels[chosen],
+            windows=None if self.windows is None else self.windows[chosen],
+            positions=None if self.positions is None else self.positions[chosen],
+        )
+
     def known_labels(self) -> NDArray[np.int64]:
         """The class numbers.
 

@@ -1,7 +1,7 @@
 """Train a classifier of objects, and judge it on objects it has not seen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def _train(task: BimaeFinetune, progress: Progress) -> _Trained:
     )
     accuracy = None
     if held_out is not None:
-        judged = _only(pairs, held_out.test)
+        judged = pairs.only(held_out.test)
         likely = predict(model, judged, device, progress.part(0.95, 1.0)).argmax(axis=1)
         accuracy = assess(
             likely.astype(np.int64),
@@ -171,12 +171,6 @@ def _held_out(pairs: Pairs, task: BimaeFinetune) -> tuple[HeldOut | None, tuple[
             "images overlap.",
         )
     return held_out, ()
-
-
-def _only(pairs: Pairs, chosen: NDArray[np.int64]) -> Pairs:
-    """Images of these objects alone."""
-    called = tuple(pairs.called[index] for index in chosen)
-    return replace(pairs, rgb=pairs.rgb[chosen], hs=pairs.hs[chosen], called=called)
 
 
 def _bundle(trained: _Trained, task: BimaeFinetune) -> ModelBundle:

@@ -21,9 +21,9 @@ from hsi_toolkit.scene.writer import RasterWriter
 Floats = NDArray[np.float64]
 
 #: Pixels of the colour image a seed's place is wide, and how many of them a pixel of the spectrometer spans.
-PLACE, COARSER = 64, 8
+PLACE, COARSER = 96, 16
 #: Millimetres a colour pixel covers, as metres on the ground of some coordinate system.
-_PIXEL = 0.25
+_PIXEL = 0.2
 _CRS, _CORNER = "EPSG:32633", (400_000.0, 5_800_000.0)
 
 BANDS = 40
@@ -95,8 +95,8 @@ def write_tray(folder: Path, each: int, seed: int = 0, kinds: Mapping[str, Kind]
 def _shape(kind: Kind, generator: np.random.Generator) -> NDArray[np.float32]:
     """A seed's share of the pixels of its place, at random size, angle and offset."""
     y, x = (np.mgrid[:PLACE, :PLACE] + 0.5) / PLACE - 0.5
-    y, x = y - generator.uniform(-0.05, 0.05), x - generator.uniform(-0.05, 0.05)
-    angle, radius = generator.uniform(0.0, 2 * np.pi), generator.uniform(0.24, 0.29)
+    y, x = y - generator.uniform(-0.03, 0.03), x - generator.uniform(-0.03, 0.03)
+    angle, radius = generator.uniform(0.0, 2 * np.pi), generator.uniform(0.16, 0.19)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     # Of the same area, however long.
     stretch = np.sqrt(kind.elongation * generator.uniform(0.93, 1.07))
@@ -171,7 +171,7 @@ def _write_scene(
     rows, columns = (length // COARSER for length in cover.shape)
     cells = cover.reshape(rows, COARSER, columns, COARSER).mean(axis=(1, 3))
     cube = _mixed(cells, owner[::COARSER, ::COARSER], spectra, _tray_spectrum())
-    cube += generator.normal(0.0, 0.008, cube.shape)
+    cube += generator.normal(0.0, 0.004, cube.shape)
     like = xr.DataArray(np.zeros((rows, columns)), dims=("y", "x"))
     like = like.rio.write_crs(_CRS).rio.write_transform(_transform(COARSER))
     with RasterWriter(path, like=like, count=BANDS, wavelengths=WAVELENGTHS) as writer:
@@ -184,7 +184,7 @@ def _write_objects(
     rows, columns = np.unravel_index(places, (side, side))
     middle = (np.column_stack([columns, rows]) + 0.5) * PLACE + generator.uniform(-3, 3, (len(places), 2))
     x, y = _CORNER[0] + _PIXEL * middle[:, 0], _CORNER[1] - _PIXEL * middle[:, 1]
-    circles = shapely.buffer(shapely.points(x, y), generator.uniform(0.40, 0.44, len(x)) * PLACE * _PIXEL)
+    circles = shapely.buffer(shapely.points(x, y), generator.uniform(0.27, 0.30, len(x)) * PLACE * _PIXEL)
     frame = gpd.GeoDataFrame(
         {"number": range(1, len(names) + 1), "kind": list(names)}, geometry=circles, crs=_CRS
     )
