@@ -81,6 +81,7 @@ class Predictor:
         self._near = near
         self._moments += self._moments_of(bands, sums)
         self._solve(residual_variance)
+
     def predict_group(self, group: int, bands: Float64, sums: Float64) -> Float64:
         """What earlier bands and the neighbours say about a group, (GROUP, n): see ``predict_band``."""
         near = sums[group * GROUP : group * GROUP + _NEAR]
@@ -103,7 +104,9 @@ class Predictor:
         if not member:
             return np.rint(said[0])
         start = BEFORE + group * GROUP
-        inside: Float64 = self._weights[group, member, _GIVEN : _GIVEN + member] @ bands[start : start + member]
+        inside: Float64 = (
+            self._weights[group, member, _GIVEN : _GIVEN + member] @ bands[start : start + member]
+        )
         inside += said[member]
         return np.rint(inside, out=inside)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hsi_toolkit.compression.entropy import (
     CLASSES,
     SMALLEST_EXPONENT,
+    STEPS,
     ResidualDecoder,
     ResidualEncoder,
     Statistics,
@@ -79,13 +80,16 @@ class _Parameters:
         return cls(low, low + extent, error, steps, magnitudes), stream[rest:]
 
 
-def encode(values: Integers, pixels: Interlacing, error: int = 0) -> bytes:
+def encode(values: Integers, pixels: Interlacing, error: int = 0) -> tuple[bytes, Integers]:
     """Code whole numbers, exactly or within an error.
 
     Args:
         values: (bands, n), in the order of coding of ``pixels``, less than ``LARGEST_RANGE`` apart.
         pixels: of the tile.
         error: largest absolute difference of what is decoded; 0 for none.
+
+    Returns:
+        The stream, and the values that will be decoded from it.
     """
     parameters = _measure(values, pixels, error)
     coding = _Coding(parameters, len(values), pixels)
@@ -104,7 +108,7 @@ def encode(values: Integers, pixels: Interlacing, error: int = 0) -> bytes:
                 residuals = coding.residuals(group)
             encoder.encode(group, residuals)
         coding.end_chunk()
-    return parameters.to_bytes() + encoder.finish()
+    return parameters.to_bytes() + encoder.finish(), coding.decoded()
 
 
 def decode(stream: bytes, bands: int, pixels: Interlacing) -> Integers:
@@ -121,7 +125,7 @@ def decode(stream: bytes, bands: int, pixels: Interlacing) -> Integers:
         for group in range(coding.groups):
             coding.restore(group, decoder.decode(group))
         coding.end_chunk()
-    return coding.values[:bands].astype(np.int64) + parameters.middle
+    return coding.decoded()
 
 
 def _measure(values: Integers, pixels: Interlacing, error: int) -> _Parameters:
@@ -132,7 +136,7 @@ def _measure(values: Integers, pixels: Interlacing, error: int) -> _Parameters:
     steps = np.rint(rises.mean(axis=1))
     first = rises[:, : pixels.chunks[0][1]] - steps[:, None]
     magnitude = np.abs(first).mean(axis=1) * 2.0**parameters.shift / (2 * error + 1)
-    classes = np.floor(4 * (np.log2(magnitude + 2.0**SMALLEST_EXPONENT) - SMALLEST_EXPONENT))
+    classes = np.floor(STEPS * (np.log2(magnitude + 2.0**SMALLEST_EXPONENT) - SMALLEST_EXPONENT))
     magnitudes = np.clip(classes, 0, CLASSES - 1).astype(np.uint8)
     return _Parameters(low, high, error, steps.astype(np.int32), magnitudes)
 
@@ -152,11 +156,9 @@ class _Coding:
         count = len(pixels.order)
         self.scaled = np.zeros((BEFORE + self.groups * GROUP, count))
         # Without a shift both are the same.
-        self.values = (
-            np.zeros((self.groups * GROUP, count)) if parameters.shift else self.scaled[BEFORE:]
-        )
+        self.values = np.zeros((self.groups * GROUP, count)) if parameters.shift else self.scaled[BEFORE:]
         classes = parameters.magnitudes.astype(np.intp)
-        self.statistics = Statistics(count, octaves(classes + 4 * SMALLEST_EXPONENT))
+        self.statistics = Statistics(count, octaves(classes + STEPS * SMALLEST_EXPONENT))
         self._unit = 2.0**parameters.shift
         self._width = 2 * parameters.error + 1
         self._low, self._high = (float(end - parameters.middle) for end in (parameters.low, parameters.high))
@@ -164,6 +166,10 @@ class _Coding:
         steps = np.zeros(self.groups * GROUP)
         steps[:bands] = parameters.steps
         self._predictor.start(steps)
+
+    def decoded(self) -> Integers:
+        """The (bands, n) values, once all are coded."""
+        return self.values[: self._bands].astype(np.int64) + self._parameters.middle
 
     def members(self, group: int) -> slice:
         """The bands of a group."""
