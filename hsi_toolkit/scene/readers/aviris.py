@@ -52,7 +52,7 @@ NAMES = (
     ("AVIRIS-NG", re.compile(r"^ang(\d{4})(\d\d)(\d\d)t(\d\d)(\d\d)(\d\d)", re.IGNORECASE)),
     ("AVIRIS-3", re.compile(r"^av3(\d{4})(\d\d)(\d\d)t(\d\d)(\d\d)(\d\d)", re.IGNORECASE)),
     ("AVIRIS-5", re.compile(r"^av5(\d{4})(\d\d)(\d\d)t(\d\d)(\d\d)(\d\d)", re.IGNORECASE)),
-    ("AVIRIS-Classic", re.compile(r"^f(\d\d)(\d\d)(\d\d)t\d\dp\d\dr\d\d", re.IGNORECASE)),
+    ("AVIRIS-Classic", re.compile(r"^f(\d\d)(\d\d)(\d\d)t\d\dp\d\d_?r\d\d", re.IGNORECASE)),
 )
 """Names of granules, with the time they were taken at; Classic has the day alone, years in two digits."""
 
@@ -99,6 +99,12 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
         return _open_netcdf(file, group, path, as_swath=variable == SWATH)
 
 
+def _granule(path: Path) -> str | None:
+    """The part of a file's name that names the granule; None for other names."""
+    hits = (pattern.match(path.name) for _, pattern in NAMES)
+    return next((hit.group() for hit in hits if hit), None)
+
+
 def _instrument(path: Path) -> tuple[str, str | None] | None:
     """Instrument and time by the name of a file; None for other names."""
     for instrument, pattern in NAMES:
@@ -116,7 +122,8 @@ def _instrument(path: Path) -> tuple[str, str | None] | None:
 
 def _hints(path: Path) -> envi.Hints:
     instrument, acquired = _instrument(path) or (None, None)
-    kind = path.name[16:]
+    granule = _granule(path) or ""
+    kind = path.name[len(granule) :]
     if OTHER.search(kind):
         return envi.Hints(sensor=instrument, acquired=acquired)
     if REFLECTANCE.search(kind):
@@ -129,19 +136,18 @@ def _hints(path: Path) -> envi.Hints:
         acquired=acquired,
         quantity="radiance",
         units=RADIANCE_UNITS,
-        divisors=_classic_gains(path) if classic else None,
+        divisors=_classic_gains(path, granule) if classic else None,
         nodata=CLASSIC_NODATA if classic else None,
     )
 
 
-def _classic_gains(path: Path) -> NDArray[np.float64] | None:
+def _classic_gains(path: Path, granule: str) -> NDArray[np.float64] | None:
     """The first column of the ``.gain`` file of a flight line, None when there is none."""
-    granule = path.name[:16].lower()
     try:
         found = [
             entry
             for entry in path.parent.iterdir()
-            if entry.suffix.lower() == ".gain" and entry.name.lower().startswith(granule)
+            if entry.suffix.lower() == ".gain" and entry.name.lower().startswith(granule.lower())
         ]
         if len(found) != 1 or found[0].stat().st_size > CLASSIC_GAINS_MAX_BYTES:
             return None
