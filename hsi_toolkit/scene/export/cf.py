@@ -100,8 +100,9 @@ def _grid(scene: xr.DataArray) -> dict[str, Variable]:
             made[name] = Variable(("y", "x"), values, {"standard_name": standard, "units": units})
     if transform.is_identity:
         # GDAL takes rows without coordinates for those of a map, whose first row is in the south.
-        made["y"] = Variable(("y",), -(np.arange(height) + 0.5), {"long_name": "row, counted downwards"})
-        made["x"] = Variable(("x",), np.arange(width) + 0.5, {"long_name": "column"})
+        downwards: Attributes = {"axis": "Y", "long_name": "row, counted downwards"}
+        made["y"] = Variable(("y",), -(np.arange(height) + 0.5), downwards)
+        made["x"] = Variable(("x",), np.arange(width) + 0.5, {"axis": "X", "long_name": "column"})
         return made
     mapping: Attributes = {}
     if crs is not None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.scene.export.envi import EnviWriter, Interleave
@@ -55,7 +55,7 @@ def open_writer(
         )
     storage = Storage.integers() if integers else Storage()
     makers: dict[str, Callable[[], AbstractContextManager[SceneWriter]]] = {
-        ".tif": lambda: _geotiff(target, scene, storage, overwrite),
+        ".tif": lambda: GeotiffWriter(target, scene, storage, overwrite=overwrite),
         ".hdr": lambda: EnviWriter(target, scene, storage, interleave=interleave, overwrite=overwrite),
         ".nc": lambda: NetcdfWriter(target, scene, storage, overwrite=overwrite),
         ".zarr": lambda: ZarrWriter(target, scene, storage, overwrite=overwrite),
@@ -74,22 +74,30 @@ def data_file(path: str | Path) -> Path:
     return EnviWriter.data_path(target) if target.suffix.lower() == ".hdr" else target
 
 
-def _geotiff(target: Path, scene: xr.DataArray, storage: Storage, overwrite: bool) -> RasterWriter:
-    def coordinate(name: str) -> NDArray[np.generic] | None:
-        return scene[name].to_numpy() if name in scene.coords else None
+class GeotiffWriter(RasterWriter):
+    """A GeoTIFF of a whole scene, its numbers stored as ``storage`` says."""
 
-    return RasterWriter(
-        target,
-        like=scene,
-        count=scene.sizes["band"],
-        dtype=storage.dtype,
-        nodata=None if storage.scale is None else storage.fill,
-        scale=storage.scale,
-        wavelengths=coordinate("wavelength"),
-        fwhm=coordinate("fwhm"),
-        good=coordinate("good"),
-        acquired=scene.attrs.get("acquired"),
-        sensor=scene.attrs.get("sensor"),
-        quantity=scene.attrs.get("quantity"),
-        overwrite=overwrite,
-    )
+    def __init__(self, path: Path, scene: xr.DataArray, storage: Storage, *, overwrite: bool = False) -> None:
+        def coordinate(name: str) -> NDArray[np.generic] | None:
+            return scene[name].to_numpy() if name in scene.coords else None
+
+        self._storage = storage
+        super().__init__(
+            path,
+            like=scene,
+            count=scene.sizes["band"],
+            dtype=storage.dtype,
+            nodata=None if storage.scale is None else storage.fill,
+            scale=storage.scale,
+            wavelengths=coordinate("wavelength"),
+            fwhm=coordinate("fwhm"),
+            good=coordinate("good"),
+            acquired=scene.attrs.get("acquired"),
+            sensor=scene.attrs.get("sensor"),
+            quantity=scene.attrs.get("quantity"),
+            overwrite=overwrite,
+        )
+
+    def write(self, data: ArrayLike, y0: int, x0: int = 0) -> None:
+        """See ``SceneWriter.write``."""
+        super().write(self._storage.stored(np.asarray(data, np.float32)), y0, x0)

@@ -193,7 +193,7 @@ def _georeference(scene: xr.DataArray) -> list[str]:
 
 def _esri(crs: CRS) -> str:
     try:
-        return str(crs.to_wkt(morph_to_esri_dialect=True))
+        return str(crs.to_wkt(version="WKT1_ESRI"))
     except CRSError:
         return str(crs.to_wkt())
 
