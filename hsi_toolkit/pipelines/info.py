@@ -7,6 +7,7 @@ import xarray as xr
 
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import open_scene
+from hsi_toolkit.scene.swath import is_swath
 from hsi_toolkit.tasks.info import Info
 
 
@@ -74,7 +75,7 @@ def _ranges(numbers: list[int]) -> str:
 def _crs_text(scene: xr.DataArray) -> str:
     crs = scene.rio.crs
     if not crs:
-        return "none"
+        return "longitude and latitude of each pixel" if is_swath(scene) else "none"
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.to_string()[:60]
 

@@ -20,10 +20,12 @@ def open_scene(
     """Open a raster as a scene; only headers are read, and nothing is written beside the file.
 
     Args:
-        path: an ENVI header or data file, a GeoTIFF or another raster GDAL reads, a MATLAB ``.mat``
-            (v5 to v7.3), or a NumPy ``.npy`` or ``.npz``.
+        path: a sensor's product (see ``docs/formats.md``), an ENVI header or data file, a GeoTIFF or another
+            raster GDAL reads, an HDF5 or netCDF-4 file, a MATLAB ``.mat`` (v5 to v7.3), or a NumPy ``.npy``
+            or ``.npz``.
         variable: which array of a file that holds several; ``name:layout`` also states the order of its
             axes, for instance ``"data:byx"`` (y rows, x columns, b bands), ``":yxb"`` for the only array.
+            Products have names of their own, such as "swath" for EMIT's image without its map grid.
         sidecar: whether corrections beside the file (``<name>.hsi.json``) are applied, or those to apply.
 
     Returns:
@@ -40,7 +42,7 @@ def open_scene(
     if reader is None:
         raise SceneError(
             f"{location} is no raster of a known kind.",
-            "Give an ENVI header or data file, a GeoTIFF, a MATLAB .mat or a NumPy .npy/.npz file.",
+            "Give a sensor's product, an ENVI header or data file, a GeoTIFF, an HDF5, MATLAB or NumPy file.",
         )
     try:
         scene = reader.open(location, variable)

@@ -15,7 +15,7 @@ HSIMAE_PAPER = (
 
 
 def scene(
-    help: str = "The hyperspectral scene: ENVI, GeoTIFF or anything GDAL reads, MATLAB or NumPy.",
+    help: str = "The hyperspectral scene: a product of a sensor, ENVI, GeoTIFF, MATLAB, NumPy and others.",
 ) -> Any:
     return parameter("raster", "Scene", help, positional=True)
 
@@ -24,7 +24,7 @@ def variable() -> Any:
     return parameter(
         "text",
         "Variable",
-        "The variable that holds the cube, for MATLAB and NumPy files with several.",
+        'What to open of a file that holds several: a variable by its name, or "swath" for an image off its map grid.',
         default=None,
         advanced=True,
     )

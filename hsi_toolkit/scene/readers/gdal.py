@@ -162,7 +162,7 @@ def _open_by_driver(path: Path) -> rasterio.DatasetReader:
             continue
     raise SceneError(
         f"{path} is no raster of a known kind, or damaged.",
-        "Give an ENVI header or data file, a GeoTIFF, a MATLAB .mat or a NumPy .npy/.npz file.",
+        "Give a sensor's product, an ENVI header or data file, a GeoTIFF, an HDF5, MATLAB or NumPy file.",
     )
 
 
