@@ -1,9 +1,12 @@
 """EnMAP products: every way to name one, both detectors, and what the metadata say."""
 
 import pickle
+import shutil
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.scene import open_scene
 from hsi_toolkit.scene.readers import enmap
+from hsi_toolkit.scene.readers import product as products
 
 from .made_products import CRS, SWIR, TRANSFORM, VNIR, enmap_gains, stored_numbers, write_enmap, zipped
 
@@ -60,6 +64,31 @@ def test_an_archive_is_left_as_it_is(tmp_path: Path) -> None:
     assert np.isfinite(scene[:, 1:].values).all()
     assert scene["cloud"].values.any()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "product.zip"]
+
+
+def test_large_packed_images_are_unpacked_once_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = zipped(write_enmap(tmp_path / "made"))
+    expected = open_scene(archive).values
+    monkeypatch.setattr(products, "UNPACKED_BEYOND", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    scene = open_scene(archive)
+    np.testing.assert_array_equal(scene[2:4, 1:3].values, expected[2:4, 1:3])
+    archive.unlink()
+    np.testing.assert_array_equal(scene.values, expected)
+    del scene
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_unpacking_needs_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene_path = zipped(write_enmap(tmp_path))
+    monkeypatch.setattr(products, "UNPACKED_BEYOND", 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    scene = open_scene(scene_path)
+    with pytest.raises(SceneError, match="Unpacking"):
+        scene.values  # noqa: B018  reading is the test
 
 
 def test_scenes_in_archives_go_to_other_processes(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The files of a product in a folder, a zip or a tar, found by name and read where they are.
 
-Nothing is unpacked: metadata come out of an archive through a bounded read, rasters through GDAL's virtual
-file systems. The names in an archive choose its members and are never used as paths of this machine.
+Metadata come out of an archive through a bounded read, rasters through GDAL's virtual file systems. The names
+in an archive choose its members and are never used as paths of this machine.
 """
 
 import os
@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -52,6 +53,7 @@ class Member:
         location: what GDAL opens.
         start: where the bytes begin in a tar, None elsewhere.
         entry: the name within a zip, None elsewhere.
+        packed: whether the bytes are compressed, so that reading at a place means reading all before it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Member:
     location: str
     start: int | None = None
     entry: str | None = None
+    packed: bool = False
 
     @property
     def shown(self) -> Path:
@@ -72,9 +75,17 @@ class Member:
         """All bytes. Raises SceneError when there are more than ``limit``, or they cannot be read."""
         if self.size > limit:
             raise SceneError(f"{self.shown} has {self.size} bytes, too many for metadata.", DAMAGED)
+        with self.open_stream() as file:
+            return file.read(self.size)
+
+    @contextmanager
+    def open_stream(self) -> Iterator[IO[bytes]]:
+        """The bytes from the first to, in a tar, beyond the last. Raises SceneError, in the block as well."""
         try:
             with self._open() as file:
-                content = file.read(limit + 1)
+                yield file
+        except SceneError:
+            raise
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -84,9 +95,6 @@ class Member:
             OSError,
         ) as error:
             raise SceneError(f"{self.shown} cannot be read: {error}.", DAMAGED) from error
-        if len(content) > limit:
-            raise SceneError(f"{self.shown} is longer than its archive says.", DAMAGED)
-        return content[: self.size] if self.start is not None else content
 
     def _open(self) -> IO[bytes]:
         if self.entry is not None:
@@ -192,7 +200,10 @@ def _in_zip(path: Path) -> list[Member]:
                 "Get the product from its provider again.",
             )
         location = f"/vsizip/{{{absolute}}}/{entry.filename}"
-        found.append(Member(name, folder, entry.file_size, path, location, entry=entry.filename))
+        packed = entry.compress_type != zipfile.ZIP_STORED
+        found.append(
+            Member(name, folder, entry.file_size, path, location, entry=entry.filename, packed=packed)
+        )
     return found
 
 

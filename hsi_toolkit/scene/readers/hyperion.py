@@ -26,9 +26,9 @@ from hsi_toolkit.scene.metadata import parse_number, parse_time
 from hsi_toolkit.scene.readers import refuse_variable
 from hsi_toolkit.scene.readers.archives import Member
 from hsi_toolkit.scene.readers.band_tables import HYPERION_CENTRES, HYPERION_WIDTHS
+from hsi_toolkit.scene.readers.member_dataset import MemberDataset
 from hsi_toolkit.scene.readers.product import (
     Header,
-    MemberDataset,
     Product,
     belongs,
     find_product,

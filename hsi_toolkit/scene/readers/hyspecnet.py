@@ -18,6 +18,7 @@ from hsi_toolkit.errors import SceneError
 from hsi_toolkit.scene.contract import line_chunks, make_scene
 from hsi_toolkit.scene.lazy import Calibration
 from hsi_toolkit.scene.metadata import parse_time
+from hsi_toolkit.scene.readers import gdal as gdal_files
 from hsi_toolkit.scene.readers import numpy as numpy_files
 from hsi_toolkit.scene.readers.archives import is_archive
 from hsi_toolkit.scene.readers.band_tables import ENMAP_SWIR_CENTRES, ENMAP_VNIR_CENTRES
@@ -86,8 +87,12 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
     product = find_product(path, ANCHOR, "HySpecNet-11k")
     if variable == "data" or path.name.lower().endswith("-data.npy"):
         return _open_data(product)
-    header = read_header(product.need("-SPECTRAL_IMAGE"))
-    check_bands(header, BANDS, product.need("-SPECTRAL_IMAGE"))
+    image = product.need("-SPECTRAL_IMAGE")
+    stated = gdal_files.open(image.source, None)
+    if "wavelength" in stated.coords:
+        return stated  # cut from another scene: the file says for itself what it holds
+    header = read_header(image)
+    check_bands(header, BANDS, image)
     nodata = NODATA if header.nodata is None else header.nodata
     return make_scene(
         header.source(Calibration(np.full(BANDS, SCALE), None, nodata)),

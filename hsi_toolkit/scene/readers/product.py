@@ -1,7 +1,6 @@
 """What products of GeoTIFFs and a metadata file have in common: finding their parts, reading the rasters."""
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,30 +8,29 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 import psutil
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.safe_xml import XmlError, parse_xml
 from hsi_toolkit.scene.contract import check_shape
 from hsi_toolkit.scene.lazy import Calibration, RasterSource
-from hsi_toolkit.scene.raw import THREADS
 from hsi_toolkit.scene.readers.archives import (
     Member,
     is_archive,
     list_beside,
     list_members,
 )
-from hsi_toolkit.scene.readers.gdal import CACHE_BYTES, Dataset, GdalSource
+from hsi_toolkit.scene.readers.gdal import CACHE_BYTES, GdalSource
+from hsi_toolkit.scene.readers.member_dataset import MemberDataset, UnpackedDataset
 
 RASTER_SUFFIXES = (".TIF", ".TIFF", ".GEOTIFF", "_COG.TIF", "_COG.TIFF", ".JP2", ".JPEG2000")
 """Endings of a product's rasters in the order in which they are taken; COG copies hold the same numbers."""
 
-DRIVERS = ("GTiff", "JP2OpenJPEG")
+UNPACKED_BEYOND = 16 << 20
+"""Images that a zip compresses are unpacked for reading when they have more bytes than this."""
 
 Array = NDArray[np.float64]
 
@@ -154,30 +152,6 @@ def spectral(elements: Sequence[Element], centre: str, width: str, member: Membe
     return centres, widths
 
 
-class MemberDataset(Dataset):
-    """A raster of a product; nothing beside it is looked at, for its metadata are elsewhere."""
-
-    def __init__(self, member: Member) -> None:
-        super().__init__(member.shown)
-        self.member = member
-
-    def _open(self) -> rasterio.DatasetReader:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", CPL_VSIL_GZIP_WRITE_PROPERTIES="NO"):
-            for driver in DRIVERS:
-                options = {"NUM_THREADS": str(THREADS)} if driver == "GTiff" else {}
-                try:
-                    return _quietly(self.member.location, driver, options)
-                except rasterio.errors.RasterioIOError:
-                    continue
-        raise SceneError(
-            f"{self.path} is no GeoTIFF or JPEG 2000 image, or damaged.",
-            "Copy or download the product again.",
-        )
-
-    def __reduce__(self) -> tuple[type["MemberDataset"], tuple[object, ...]]:
-        return MemberDataset, (self.member,)
-
-
 @dataclass(frozen=True)
 class Header:
     """What a raster says about itself; ``transform`` is None where it is not georeferenced."""
@@ -201,7 +175,10 @@ class Header:
         low, high = CACHE_BYTES
         row_of_tiles = self.tile_height * width * bands * self.dtype.itemsize
         cache = min(max(row_of_tiles * 5 // 4, low), max(high, psutil.virtual_memory().total // 8))
-        return GdalSource(self.dataset, self.shape, calibration, masked=False, cache=cache)
+        member = self.dataset.member
+        unpack = member.packed and member.size > UNPACKED_BEYOND
+        dataset = UnpackedDataset(member) if unpack else self.dataset
+        return GdalSource(dataset, self.shape, calibration, masked=False, cache=cache)
 
 
 def read_header(member: Member) -> Header:
@@ -303,8 +280,3 @@ def corners(root: Element) -> dict[str, tuple[float, ...]]:
         "corner_longitudes": tuple(places[frame][0] for frame in frames),
         "corner_latitudes": tuple(places[frame][1] for frame in frames),
     }
-
-
-def _quietly(location: str, driver: str, options: Mapping[str, str]) -> rasterio.DatasetReader:
-    with warnings.catch_warnings(category=NotGeoreferencedWarning, action="ignore"):
-        return rasterio.open(location, driver=driver, **options)
