@@ -7,6 +7,7 @@ from .check_engine import CheckEngine
 from .check_scene import CheckScene
 from .classify import Classify
 from .compare import Compare
+from .cut_patches import CutPatches
 from .denoise import Denoise
 from .detect_anomalies import DetectAnomalies
 from .detect_change import DetectChange
@@ -14,6 +15,7 @@ from .detect_target import DetectTarget
 from .evaluate import Evaluate
 from .export_scene import ExportScene
 from .features import Features
+from .measure_codecs import MeasureCodecs
 from .model_card import ModelCard
 from .polygons_to_map import PolygonsToMap
 from .pretrain import Pretrain
@@ -21,6 +23,7 @@ from .resample import Resample
 from .scene_information import SceneInformation
 from .superresolve import Superresolve
 from .train import Train
+from .train_codec import TrainCodec
 from .training_layer import CreateTrainingLayer
 from .unmix import Unmix
 from .where_to_draw import WhereToDraw
@@ -41,6 +44,9 @@ ALGORITHMS = (
     ExportScene,
     Features,
     Pretrain,
+    CutPatches,
+    TrainCodec,
+    MeasureCodecs,
     ModelCard,
     Unmix,
     DetectAnomalies,

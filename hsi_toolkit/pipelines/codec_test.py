@@ -23,6 +23,8 @@ from hsi_toolkit.reports.report import KeyFigure, ReportContent, write_report
 from hsi_toolkit.scene.readers.hyspecnet import Difficulty
 from hsi_toolkit.tasks.codec_test import CodecTest
 
+_PLOTTED_RATES = (1.0, 2.0, 4.0, 8.0)
+
 
 def run(task: CodecTest, progress: Progress) -> Mapping[str, object]:
     """Measure each codec, then principal components at the same rates."""
@@ -38,7 +40,7 @@ def run(task: CodecTest, progress: Progress) -> Mapping[str, object]:
         name = Path(model).name.removesuffix(".tar").rsplit(".", 1)[0]
         tested.append((name, codec_quality(codec, patches, device=device, half=task.half, progress=part)))
     statistics = statistics_of_patches(training, progress.part(0.7, 0.8))
-    rates = sorted({quality.bpppc for _, quality in tested})
+    rates = sorted({quality.bpppc for _, quality in tested} | set(_PLOTTED_RATES))
     components = [
         component_quality(
             statistics,
@@ -72,6 +74,7 @@ def run(task: CodecTest, progress: Progress) -> Mapping[str, object]:
             KeyFigure(name, f"{each.psnr:.2f} dB", f"at {each.bpppc:.2f} bits") for name, each in tested
         ],
         map_png=rate_distortion_png(tested, components),
+        map_title="Rate and distortion",
         reproduction=task.to_dict(),
     )
     html, figures = write_report(content, task.report, overwrite=task.overwrite)

@@ -244,6 +244,7 @@ def _report(
         ],
         warnings=[str(each) for each in _list(result["warnings"])],
         map_png=picture,
+        map_title="Both, and how they differ",
         reproduction=task.to_dict(),
     )
 

@@ -46,7 +46,8 @@ class ReportContent:
         figures: numbers besides those of ``accuracy``.
         warnings: sentences the reader must see.
         spectra, curve: drawn as charts.
-        map_png: the map's picture (``map_preview_png``).
+        map_png: the map's picture (``map_preview_png``), or another one.
+        map_title: what it shows.
         model_card: what the model says about itself.
         reproduction: seed, versions, parameters: all it takes to run it again.
     """
@@ -63,6 +64,7 @@ class ReportContent:
     spectra: ClassSpectra | None = None
     curve: TrainingCurve | None = None
     map_png: bytes | None = None
+    map_title: str = "Map"
     model_card: Mapping[str, object] = field(default_factory=dict)
     reproduction: Mapping[str, object] = field(default_factory=dict)
 
