@@ -36,7 +36,7 @@ class Geometry(NamedTuple):
 
 PUBLISHED = Geometry(33, 2, 100)
 LIGHT = Geometry(9, 2, 25)
-"""For the small network: windows as wide as those of HSIMAE, a twentieth of the published arithmetic."""
+"""For the small network: windows as wide as those of HSIMAE, a ninth of the published tokens."""
 
 
 class Windows(NamedTuple):
