@@ -24,7 +24,7 @@ def variable() -> Any:
     return parameter(
         "text",
         "Variable",
-        'What to open of a file that holds several: a variable by its name, or "swath" for an image off its map grid.',
+        'Which array of a file with several, by its name; "swath" for an image without its map grid.',
         default=None,
         advanced=True,
     )
