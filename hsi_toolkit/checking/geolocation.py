@@ -61,8 +61,10 @@ def check_geolocation(scene: xr.DataArray) -> list[Finding]:
     findings += _signs(scene)
     if crs is not None:
         grid = _grid(scene, crs)
-        findings += _pixel_size(grid)
-        findings += _extent(grid, crs)
+        placed = _extent(grid, crs)
+        findings += placed
+        if placed[-1].status == "good":
+            findings += _pixel_size(grid)
     findings += _half_pixel(scene)
     return findings
 
@@ -143,7 +145,9 @@ def _extent(grid: _Grid, crs: CRS) -> list[Finding]:
         return [Finding("Geolocation", "problem", text, remedy)]
     try:
         west, south, east, north = transform_bounds(crs, CRS.from_epsg(4326), *grid.bounds)
-        area = pyproj.CRS.from_wkt(crs.to_wkt()).area_of_use
+        code = crs.to_epsg()
+        # Only the register knows the area: what files say of a system leaves it out.
+        area = None if code is None else pyproj.CRS.from_epsg(code).area_of_use
     except (CRSError, ProjError, RasterioCRSError) as error:
         text = f"The extent cannot be turned into longitude and latitude: {error}."
         return [Finding("Geolocation", "problem", text, "Check transform and coordinate system.")]

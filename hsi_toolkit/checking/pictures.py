@@ -92,7 +92,7 @@ def spectra_svg(
         axes = figure.add_subplot()
         _water(axes, wavelength)
         pixels = _thin_pixels(sample, good)
-        if len(pixels):
+        if pixels.size:
             low, high = np.percentile(pixels, (5, 95), axis=0)
             breaks = _breaks(x, good)
             for part in np.split(np.arange(len(good)), breaks):

@@ -15,8 +15,8 @@ SMILE_FEATURES = (("oxygen at 760 nm", 742.0, 782.0), ("water vapour at 1130 nm"
 FEWEST_BANDS, SHALLOWEST = 5, 0.03
 """Bands a feature must have, and how deep it must be, to measure a shift in it."""
 
-STEEPEST_FIT = 3.0
-"""Times its uncertainty that a smile must be to be reported."""
+CERTAIN, SMALLEST_SMILE_NM = 3.0, 0.05
+"""Times its uncertainty, and nanometres, that a smile must exceed to be told."""
 
 STEP = 0.02
 """A step at a join is worth telling from this share of the signal on."""
@@ -58,7 +58,7 @@ class Smile:
     @property
     def seen(self) -> bool:
         """Whether it is more than chance."""
-        return self.size > STEEPEST_FIT * self.error
+        return self.size > max(CERTAIN * self.error, SMALLEST_SMILE_NM)
 
 
 def find_joins(wavelength: Float64, mean: Float64, good: Flags) -> list[Join]:
