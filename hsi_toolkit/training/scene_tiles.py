@@ -39,6 +39,11 @@ class Scaling:
         known = np.isfinite(scaled).all(axis=-3, keepdims=True)
         return np.where(known, scaled, np.float32(0))
 
+    def undo(self, cubes: Float32) -> Float32:
+        """Scaled cubes (…, bands, rows, columns) in the scene's units again."""
+        unscaled: Float32 = cubes * self.scale[:, None, None] + self.offset[:, None, None]
+        return unscaled
+
 
 def most_tiles(scene: xr.DataArray, side: int) -> int:
     """Tiles of (side, side) pixels that fit into ``TILE_BYTES``, at least two."""
