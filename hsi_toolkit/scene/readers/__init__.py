@@ -25,6 +25,7 @@ READERS = (
     "emit",
     "aviris",
     "neon",
+    "contained",
     "envi",
     "matlab",
     "numpy",
