@@ -8,7 +8,7 @@ import pytest
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.scene import open_scene
 
-from .made_products import CRS, stored_numbers, write_desis, zipped
+from .made_products import CRS, stored_numbers, write_desis, write_tif, zipped
 
 
 def test_l2a_is_reflectance_with_its_quality_layers(tmp_path: Path) -> None:
@@ -33,6 +33,13 @@ def test_l1_is_radiance_by_each_bands_own_gain_and_offset(tmp_path: Path, level:
     np.testing.assert_allclose(scene[:, 1:].values, (stored_numbers(4) * 0.5 * gain + gain)[:, 1:], rtol=1e-6)
     assert (scene.attrs["quantity"], scene.attrs["units"]) == ("radiance", "mW/cm2/sr/um")
     assert (scene.rio.crs is None) == (level == "L1B")
+
+
+def test_error_codes_are_a_scene_of_their_own(tmp_path: Path) -> None:
+    product = write_desis(tmp_path, "L1C")
+    codes = np.arange(4 * 6 * 4, dtype=np.uint8).reshape(4, 6, 4)
+    write_tif(product / f"{product.name}-QL_QUALITY.tif", codes)
+    np.testing.assert_array_equal(open_scene(product, "errors").values, codes)
 
 
 def test_there_is_one_image(tmp_path: Path) -> None:

@@ -16,7 +16,17 @@ from hsi_toolkit.scene import open_scene
 from hsi_toolkit.scene.readers import enmap
 from hsi_toolkit.scene.readers import product as products
 
-from .made_products import CRS, SWIR, TRANSFORM, VNIR, enmap_gains, stored_numbers, write_enmap, zipped
+from .made_products import (
+    CRS,
+    SWIR,
+    TRANSFORM,
+    VNIR,
+    enmap_gains,
+    stored_numbers,
+    write_enmap,
+    write_tif,
+    zipped,
+)
 
 ASCENDING = sorted([*VNIR, *SWIR])
 
@@ -162,6 +172,39 @@ def test_cog_copies_and_other_spellings_are_found(tmp_path: Path) -> None:
 def test_windows_are_read_alone(tmp_path: Path) -> None:
     scene = open_scene(zipped(write_enmap(tmp_path)))
     np.testing.assert_array_equal(scene[[7, 2], 2:4, 1:3].values, scene.values[[7, 2], 2:4, 1:3])
+
+
+def test_quality_layers_are_masks_and_classes(tmp_path: Path) -> None:
+    product = write_enmap(tmp_path)
+    for part, codes in (("CIRRUS", [0, 1, 3, 255]), ("CLASSES", [0, 1, 2, 3])):
+        layer = np.zeros((1, 6, 4), np.uint8)
+        layer[0, 5] = codes
+        write_tif(product / f"{product.name}-QL_QUALITY_{part}.TIF", layer)
+    scene = open_scene(product)
+    assert np.argwhere(scene["cloud"].values).tolist() == [[2, 1]]
+    assert scene["cirrus"][5].values.tolist() == [False, True, True, False]
+    assert scene["classes"][5].values.tolist() == [0, 1, 2, 3]
+    clear = scene.where(~scene["cloud"])
+    assert np.isnan(clear[:, 2, 1]).all()
+    assert np.isfinite(clear[:, 2, 2]).all()
+
+
+@pytest.mark.parametrize(("level", "detector"), [("L2A", ""), ("L1B", "_SWIR")])
+def test_error_codes_are_a_scene_of_their_own(tmp_path: Path, level: str, detector: str) -> None:
+    product = write_enmap(tmp_path, level)
+    image = product / f"{product.name}-SPECTRAL_IMAGE{detector}.TIF"
+    scene = open_scene(image)
+    codes = np.zeros(scene.shape, np.uint8)
+    codes[2, 3, 1] = 2
+    mask = write_tif(product / f"{product.name}-QL_PIXELMASK{detector}.TIF", codes)
+    errors = open_scene(image, "errors")
+    np.testing.assert_array_equal(errors.values, codes)
+    np.testing.assert_array_equal(errors.wavelength, scene.wavelength)
+    assert (errors.rio.crs, errors.attrs["quantity"]) == (scene.rio.crs, "dn")
+    assert float(scene.where(errors == 0).isnull().sum() - scene.isnull().sum()) == 1
+    write_tif(mask, codes[:2])
+    with pytest.raises(SceneError, match="has 2 bands"):
+        open_scene(image, "errors")
 
 
 def test_a_missing_quality_layer_is_left_out(tmp_path: Path) -> None:

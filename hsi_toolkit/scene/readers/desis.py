@@ -1,7 +1,7 @@
 """DESIS (DLR, Teledyne Brown): L1B, L1C and L2A, from the folder, the zip or tar, the metadata or the image.
 
 L1C and L2A lie on a map grid. L1B is as the sensor saw it, without a georeference; its corners stay in
-``attrs`` where the metadata name them.
+``attrs`` where the metadata name them. ``variable`` ``"errors"`` opens the codes of each band and pixel.
 """
 
 import re
@@ -16,9 +16,11 @@ from hsi_toolkit.scene.lazy import Calibration
 from hsi_toolkit.scene.metadata import parse_time
 from hsi_toolkit.scene.readers import refuse_variable
 from hsi_toolkit.scene.readers.product import (
+    Layer,
     belongs,
     check_bands,
     corners,
+    error_codes,
     find_product,
     numbers,
     quality_layers,
@@ -39,22 +41,16 @@ LEVELS = ("L1B", "L1C", "L2A")
 NODATA = -32768.0
 UNITS = {"reflectance": "1", "radiance": "mW/cm2/sr/um"}
 
+MASKS = ("shadow", "land", "snow", "haze_land", "haze_water", "cloud_land", "cloud_water", "water")
+
 QUALITY = {
     "-QL_QUALITY-2": (
-        "shadow",
-        "land",
-        "snow",
-        "haze_land",
-        "haze_water",
-        "cloud_land",
-        "cloud_water",
-        "water",
-        "aerosol_x100",
-        "water_vapour",
+        *map(Layer, MASKS),
+        Layer("aerosol_x100", flags=()),
+        Layer("water_vapour", flags=()),
     )
 }
-"""The bands of the L2A quality layer and their coordinates: 1 where it is so; the last two are quantities,
-aerosol optical thickness at 550 nm times 100 and water vapour."""
+"""The bands of the L2A quality raster: masks, aerosol optical thickness at 550 nm times 100, water vapour."""
 
 
 def sniff(path: Path) -> bool:
@@ -67,7 +63,8 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
 
     Coordinates (y, x), read on use: those of ``QUALITY``, for L2A.
     """
-    refuse_variable(path, variable)
+    if variable != "errors":
+        refuse_variable(path, variable)
     product = find_product(path, ANCHOR, "DESIS")
     metadata = product.need("-METADATA", (".XML",))
     root = read_xml(metadata)
@@ -117,4 +114,4 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
     )
     if not on_map:
         scene.attrs |= corners(root)
-    return scene
+    return error_codes(scene, product, "-QL_QUALITY") if variable == "errors" else scene

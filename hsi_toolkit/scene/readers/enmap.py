@@ -9,6 +9,9 @@ and down between them.
 L1B holds the detectors on two grids of the sensor that do not lie on each other, so a scene is one of them:
 ``variable`` ``"vnir"`` (taken when nothing is said) or ``"swir"``, or the image that was named. Their
 georeference is a fit of the corners and is left out; the corners stay in ``attrs``.
+
+``variable`` ``"errors"`` opens the pixel mask instead: a code for each band and pixel, 0 where all is well.
+Values that it marks stay as they are in the scene.
 """
 
 import re
@@ -29,11 +32,13 @@ from hsi_toolkit.scene.metadata import parse_time
 from hsi_toolkit.scene.readers.archives import Member
 from hsi_toolkit.scene.readers.product import (
     Array,
+    Layer,
     Product,
     belongs,
     check_bands,
     check_size,
     corners,
+    error_codes,
     find_product,
     numbers,
     quality_layers,
@@ -62,18 +67,17 @@ DEAD_MEAN = -1_000_000.0
 UNITS = {"reflectance": "1", "radiance": "W/m2/sr/nm"}
 
 DETECTORS = ("vnir", "swir")
-CHOICES = ("vnir", "swir", "prefer-vnir", "prefer-swir")
+CHOICES = ("vnir", "swir", "prefer-vnir", "prefer-swir", "errors")
 
 QUALITY = {
-    "-QL_QUALITY_CLASSES": ("classes",),
-    "-QL_QUALITY_CLOUD": ("cloud",),
-    "-QL_QUALITY_CLOUDSHADOW": ("cloud_shadow",),
-    "-QL_QUALITY_CIRRUS": ("cirrus",),
-    "-QL_QUALITY_HAZE": ("haze",),
-    "-QL_QUALITY_SNOW": ("snow",),
+    "-QL_QUALITY_CLASSES": (Layer("classes", flags=()),),
+    "-QL_QUALITY_CLOUD": (Layer("cloud"),),
+    "-QL_QUALITY_CLOUDSHADOW": (Layer("cloud_shadow"),),
+    "-QL_QUALITY_CIRRUS": (Layer("cirrus", flags=(1, 2, 3)),),
+    "-QL_QUALITY_HAZE": (Layer("haze"),),
+    "-QL_QUALITY_SNOW": (Layer("snow"),),
 }
-"""Layers and their coordinates. classes: 1 land, 2 water, 3 background; cirrus: 1 thin, 2 medium, 3 thick;
-the others: 1 where it is so."""
+"""Masks, and the codes of classes: 1 land, 2 water, 3 background. Cirrus is 1 thin, 2 medium or 3 thick."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,21 @@ def open(path: Path, variable: str | None) -> xr.DataArray:
         )
     bands = read_bands(root, metadata, level)
     if level == "L1B":
-        scene = _sensor_scene(product, root, metadata, bands, choice)
+        detector = next((word for word in (choice, _named_detector(path)) if word in DETECTORS), "vnir")
+        if choice is not None and choice.startswith("prefer"):
+            raise SceneError(
+                f"{path} is L1B: its VNIR and SWIR images do not lie on each other.",
+                "Give 'vnir' or 'swir' as the variable, or use the L1C product.",
+            )
+        scene = _sensor_scene(product, root, metadata, bands, detector)
     else:
+        detector = ""
         scene = _map_scene(product, root, metadata, bands, level)
-        if choice is not None:
-            scene = scene.isel(band=_chosen(scene, choice))
-    return scene
+    if choice == "errors":
+        return error_codes(scene, product, f"-QL_PIXELMASK{'_' * bool(detector)}{detector.upper()}")
+    if choice is None or detector:
+        return scene
+    return scene.isel(band=_chosen(scene, choice))
 
 
 def read_bands(root: Element, metadata: Member, level: str) -> Bands:
@@ -170,17 +183,20 @@ def read_rpcs(path: Path) -> list[RPC]:
     return found
 
 
-def _choice(path: Path, variable: str | None) -> str | None:
-    """What is asked for, by word or by naming the image of one detector."""
-    if variable is not None:
-        if variable.lower() not in CHOICES:
-            raise SceneError(
-                f"{path} is an EnMAP product and has no '{variable}'.",
-                f"Leave the variable out, or give one of {', '.join(CHOICES)}.",
-            )
-        return variable.lower()
+def _named_detector(path: Path) -> str | None:
+    """The detector whose image ``path`` names, for L1B has an image each."""
     named = PARTS.match(path.name)
     return named[3].lower().strip("_") if named and named[3] else None
+
+
+def _choice(path: Path, variable: str | None) -> str | None:
+    """The variable in lower case. Raises SceneError for one that there is not."""
+    if variable is not None and variable.lower() not in CHOICES:
+        raise SceneError(
+            f"{path} is an EnMAP product and has no '{variable}'.",
+            f"Leave the variable out, or give one of {', '.join(CHOICES)}.",
+        )
+    return None if variable is None else variable.lower()
 
 
 def _map_scene(product: Product, root: Element, metadata: Member, bands: Bands, level: str) -> xr.DataArray:
@@ -213,14 +229,8 @@ def _map_scene(product: Product, root: Element, metadata: Member, bands: Bands, 
 
 
 def _sensor_scene(
-    product: Product, root: Element, metadata: Member, bands: Bands, choice: str | None
+    product: Product, root: Element, metadata: Member, bands: Bands, detector: str
 ) -> xr.DataArray:
-    if choice is not None and choice.startswith("prefer"):
-        raise SceneError(
-            f"{product.path} is L1B: its VNIR and SWIR images do not lie on each other.",
-            "Give 'vnir' or 'swir' as the variable, or use the L1C product.",
-        )
-    detector = choice or "vnir"
     header = read_header(product.need(f"-SPECTRAL_IMAGE_{detector.upper()}"))
     if bands.detector is None:
         raise SceneError(

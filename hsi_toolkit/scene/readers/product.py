@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 import psutil
+import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -15,7 +16,7 @@ from rasterio.windows import Window
 
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.safe_xml import XmlError, parse_xml
-from hsi_toolkit.scene.contract import check_shape
+from hsi_toolkit.scene.contract import check_shape, line_chunks, make_scene
 from hsi_toolkit.scene.lazy import Calibration, RasterSource
 from hsi_toolkit.scene.readers.archives import (
     Member,
@@ -223,6 +224,17 @@ def check_size(header: Header, rows: str | None, columns: str | None, metadata: 
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A band of a quality raster: the name of its coordinate, and the numbers that make it true.
+
+    Without such numbers the coordinate holds those of the raster.
+    """
+
+    name: str
+    flags: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True)
 class QualityLayer:
     """One band of a quality raster as a coordinate of the scene (see ``LayerSource``).
 
@@ -231,14 +243,15 @@ class QualityLayer:
 
     dataset: MemberDataset
     shape: tuple[int, int]
-    band: int = 1
+    band: int
+    flags: tuple[int, ...]
 
     @property
-    def dtype(self) -> np.dtype[np.uint8]:
-        """Quality layers are flags or small codes."""
-        return np.dtype(np.uint8)
+    def dtype(self) -> np.dtype[np.bool_] | np.dtype[np.uint8]:
+        """Truth values, or codes."""
+        return np.dtype(np.bool_) if self.flags else np.dtype(np.uint8)
 
-    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    def read(self, rows: slice, columns: slice) -> NDArray[np.bool_] | NDArray[np.uint8]:
         """See ``LayerSource.read``. Raises SceneError when the layer does not fit the scene."""
         with self.dataset.use() as dataset:
             if dataset.shape != self.shape or dataset.count < self.band or dataset.dtypes[0] != "uint8":
@@ -247,21 +260,54 @@ class QualityLayer:
                     "scene wants.",
                     "Copy or download the product again.",
                 )
-            values: NDArray[np.uint8] = dataset.read(self.band, window=Window.from_slices(rows, columns))
-        return values
+            stored: NDArray[np.uint8] = dataset.read(self.band, window=Window.from_slices(rows, columns))
+        return np.isin(stored, self.flags) if self.flags else stored
 
 
 def quality_layers(
-    product: Product, names: Mapping[str, Sequence[str]], shape: tuple[int, int]
+    product: Product, rasters: Mapping[str, Sequence[Layer]], shape: tuple[int, int]
 ) -> dict[str, QualityLayer]:
-    """The layers that the product has, by the names that ``names`` gives the bands of each part."""
+    """The layers that the product has, by name; ``rasters`` are the layers of the bands of each part."""
     found: dict[str, QualityLayer] = {}
-    for part, bands in names.items():
+    for part, layers in rasters.items():
         member = product.find(part)
         if member is not None:
             dataset = MemberDataset(member)
-            found |= {name: QualityLayer(dataset, shape, at) for at, name in enumerate(bands, start=1)}
+            found |= {
+                layer.name: QualityLayer(dataset, shape, band, layer.flags)
+                for band, layer in enumerate(layers, start=1)
+            }
     return found
+
+
+def error_codes(scene: xr.DataArray, product: Product, part: str) -> xr.DataArray:
+    """The codes of each band and pixel, numbers without a unit, on the bands and the grid of ``scene``.
+
+    Args:
+        scene: whose coordinate ``band`` numbers the bands of its image from one.
+        product: that of the scene.
+        part: its raster of codes, with as many bands as the image has.
+
+    Raises:
+        SceneError: the raster is missing or of another size.
+    """
+    header = read_header(product.need(part))
+    index = scene["band"].to_numpy() - 1
+    if header.shape[1:] != scene.shape[1:] or header.shape[0] <= index.max():
+        raise SceneError(
+            f"{header.dataset.path} has {header.shape[0]} bands of {header.shape[1]} x {header.shape[2]} "
+            f"codes, its scene {len(index)} of {scene.shape[1]} x {scene.shape[2]} pixels.",
+            "Copy or download the product again.",
+        )
+    codes = make_scene(
+        header.source(Calibration()),
+        path=product.path,
+        chunks=line_chunks(header.shape, header.tile_height),
+        stored_rows=header.stored_rows,
+    )
+    codes = codes.isel(band=index).assign_coords(scene.coords)
+    codes.attrs |= {name: scene.attrs[name] for name in ("sensor", "acquired") if name in scene.attrs}
+    return codes
 
 
 def corners(root: Element) -> dict[str, tuple[float, ...]]:
