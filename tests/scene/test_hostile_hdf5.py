@@ -186,7 +186,7 @@ def test_a_declared_giant_opens_and_fails_on_reading_without_taking_memory(tmp_p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="measures memory through POSIX")
-@pytest.mark.parametrize("case", ["absurd", "looping links", "UTF-16 header"])
+@pytest.mark.parametrize("case", ["absurd", "looping links"])
 def test_the_command_line_says_so_within_a_gigabyte_and_ten_seconds(tmp_path: Path, case: str) -> None:
     path = CASES[case][0](tmp_path)
     command = [sys.executable, "-m", "hsi_toolkit.cli", "info", str(path)]
