@@ -13,7 +13,8 @@ from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence,
 
 from qgis.core import Qgis, QgsRasterLayer
 
-from .band_tags import BandTags, layer_path, read_tags, sidecars, split_list
+from .band_tags import BandTags, envi_header, layer_path, read_tags, sidecars, split_list
+from .corrections import corrections_files, read_corrections
 from .product_metadata import metadata_file, stated_bands
 
 #: Custom properties of a layer: wavelengths in nm and bad bands (from zero), joined by commas.
@@ -81,7 +82,7 @@ def layer_bands(layer: QgsRasterLayer) -> Bands:
     key = _cache_key(layer)
     bands = _cache.get(key)
     if bands is None:
-        bands = _interpret(read_tags(layer), layer) if layer.isValid() else Bands()
+        bands = _corrected(_interpret(read_tags(layer), layer), layer) if layer.isValid() else Bands()
         _cache[key] = bands
         while len(_cache) > _CACHE_SIZE:
             _cache.popitem(last=False)
@@ -133,12 +134,27 @@ def _cache_key(layer: QgsRasterLayer) -> Tuple[object, ...]:
     path = layer_path(layer)
     times = []
     metadata = metadata_file(path) if path else None
-    for each in [*sidecars(path), *([metadata] if metadata else [])] if path else []:
+    kept = corrections_files(path, envi_header(path)) if path else []
+    for each in [*sidecars(path), *kept, *([metadata] if metadata else [])] if path else []:
         try:
             times.append(each.stat().st_mtime_ns)
         except OSError:
             times.append(0)
     return (layer.providerType(), layer.source(), layer.bandCount(), *times)
+
+
+def _corrected(bands: Bands, layer: QgsRasterLayer) -> Bands:
+    """What a check, or a person, has written beside the file goes before what the file says."""
+    path = layer_path(layer)
+    if path is None:
+        return bands
+    found = read_corrections(path, envi_header(path), layer.bandCount())
+    return Bands(
+        bands.wavelengths if found.wavelengths is None else found.wavelengths,
+        bands.bad if found.bad is None else frozenset(found.bad),
+        bands.quantity if found.quantity is None else found.quantity,
+        bands.scale if found.scale is None else bands.scale * found.scale,
+    )
 
 
 def _with_stored(bands: Bands, layer: QgsRasterLayer) -> Bands:

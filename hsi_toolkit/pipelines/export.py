@@ -8,7 +8,7 @@ import xarray as xr
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.scene import iter_blocks, open_scene
-from hsi_toolkit.scene.export import data_file, open_writer
+from hsi_toolkit.scene.export import gdal_name, open_writer
 from hsi_toolkit.scene.export.envi import Interleave
 from hsi_toolkit.scene.windows import crop, parse_bbox, within
 from hsi_toolkit.tasks.export import Export
@@ -34,7 +34,7 @@ def run(task: Export, progress: Progress) -> Mapping[str, object]:
     return {
         "summary": f"{bands} bands of {rows} × {columns} pixels.",
         "outputs": {"scene": task.output},
-        "data": str(data_file(task.output)),
+        "data": gdal_name(task.output, scene),
         "shape": [bands, rows, columns],
     }
 

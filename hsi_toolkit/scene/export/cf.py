@@ -42,10 +42,15 @@ class CfScene:
     whole: Attributes
 
 
+def variable_name(scene: xr.DataArray) -> str:
+    """The name of the variable that holds a scene's values: its quantity, where that is known."""
+    quantity = str(scene.attrs.get("quantity", "dn"))
+    return "data" if quantity == "dn" else quantity
+
+
 def describe(scene: xr.DataArray, storage: Storage) -> CfScene:
     """What the file says about ``scene`` (band, y, x)."""
     quantity = str(scene.attrs.get("quantity", "dn"))
-    name = quantity if quantity != "dn" else "data"
     units = scene.attrs.get("units") or ("1" if quantity == "reflectance" else None)
     variables = {**_bands(scene), **_grid(scene)}
     auxiliary = [each for each in variables if each not in ("band", "y", "x", GRID_MAPPING)]
@@ -66,7 +71,7 @@ def describe(scene: xr.DataArray, storage: Storage) -> CfScene:
     for ours, theirs in (("sensor", "instrument"), ("acquired", "time_coverage_start")):
         if scene.attrs.get(ours):
             whole[theirs] = str(scene.attrs[ours])
-    return CfScene(name, attributes, variables, whole)
+    return CfScene(variable_name(scene), attributes, variables, whole)
 
 
 def _bands(scene: xr.DataArray) -> dict[str, Variable]:

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.scene.export.cf import variable_name
 from hsi_toolkit.scene.export.envi import EnviWriter, Interleave
 from hsi_toolkit.scene.export.netcdf import NetcdfWriter
 from hsi_toolkit.scene.export.storage import Storage
@@ -68,10 +69,14 @@ def open_writer(
     return maker()
 
 
-def data_file(path: str | Path) -> Path:
-    """The file that other programs open: an ENVI header's data file, else the path itself."""
+def gdal_name(path: str | Path, scene: xr.DataArray) -> str:
+    """What GDAL, and so QGIS, opens: an ENVI header's data file, the array within a Zarr store, the path."""
     target = Path(path)
-    return EnviWriter.data_path(target) if target.suffix.lower() == ".hdr" else target
+    if target.suffix.lower() == ".hdr":
+        return str(EnviWriter.data_path(target))
+    if target.suffix.lower() == ".zarr":
+        return f'ZARR:"{target.absolute()}":/{variable_name(scene)}'
+    return str(target)
 
 
 class GeotiffWriter(RasterWriter):
