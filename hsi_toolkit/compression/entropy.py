@@ -1,20 +1,19 @@
 """Entropy coding of residuals: a range coder whose statistics follow what was coded.
 
-A residual's likely magnitude is known from its band's last chunk and from the residuals of earlier bands of the
-same pixel and of the neighbours. It sets the class, a quarter of an octave wide, whose histogram codes the residual;
-bits far below the magnitude are noise and stored as they are. Histograms grow between chunks. Magnitudes are
-single-precision numbers, made by element-wise operations alone, so that both sides agree on any processor.
+A residual's likely magnitude is known from its band's last chunk and from the residuals of earlier bands of
+the same pixel and of the neighbours. It sets the class, a quarter of an octave wide, whose histogram codes
+the residual; bits far below the magnitude are noise and stored as they are. Histograms grow between chunks.
+Magnitudes are single-precision numbers, made by element-wise operations alone, so that both sides agree on
+any processor.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-from constriction import stream as coding
+from constriction import stream as coding  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from hsi_toolkit.compression.prediction import GROUP
-
-Categorical, Uniform = coding.model.Categorical, coding.model.Uniform
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -86,7 +85,7 @@ class Statistics:
     def start_chunk(self, start: int, stop: int, near: NDArray[np.intp] | None) -> None:
         """Prepare for the pixels from ``start`` to ``stop``, whose ``near`` (4, n) others, if any."""
         self._start, self._stop = start, stop
-        self._models: dict[int, Categorical] = {}
+        self._models: dict[int, object] = {}
         self._new_counts = np.zeros_like(self._counts)
         self._new_sums = np.zeros_like(self._sums)
         self._new_responses = np.zeros_like(self._responses)
@@ -140,12 +139,12 @@ class Statistics:
         self._responses += self._new_responses
         self._counts += self._new_counts
 
-    def model(self, number: int) -> Categorical:
+    def model(self, number: int) -> object:
         """The histogram of a class."""
         found = self._models.get(number)
         if found is None:
             counts = self._counts[number]
-            found = self._models[number] = Categorical(counts / counts.sum(), perfect=False)
+            found = self._models[number] = coding.model.Categorical(counts / counts.sum(), perfect=False)
         return found
 
 
@@ -186,11 +185,12 @@ class ResidualEncoder:
     def _plain(self, numbers: Integers, bits: int) -> None:
         for position, width in _parts(bits):
             part = (numbers >> position) & ((1 << width) - 1)
-            self._coder.encode(part.astype(np.int32), Uniform(1 << width))
+            self._coder.encode(part.astype(np.int32), coding.model.Uniform(1 << width))
 
     def finish(self) -> bytes:
         """What was coded, little-endian 32-bit words."""
-        return self._coder.get_compressed().astype("<u4").tobytes()
+        words: NDArray[np.uint32] = self._coder.get_compressed()
+        return words.astype("<u4").tobytes()
 
 
 class ResidualDecoder:
@@ -238,7 +238,7 @@ class ResidualDecoder:
     def _plain(self, count: int, bits: int) -> NDArray[np.int64]:
         whole = np.zeros(count, np.int64)
         for position, width in _parts(bits):
-            whole |= self._coder.decode(Uniform(1 << width), count).astype(np.int64) << position
+            whole |= self._coder.decode(coding.model.Uniform(1 << width), count).astype(np.int64) << position
         return whole
 
 
@@ -283,7 +283,8 @@ def _prior_counts() -> Float64:
     distance = np.abs(np.arange(SYMBOLS) - MIDDLE)
     shape = powers[:, distance] * ((1 - ratio) / (1 + ratio))[:, None]
     # Multiples of a power of two add up to the same in any order.
-    return np.rint((PRIOR_COUNT * shape + 1 / 128) * 1024) / 1024
+    counts: Float64 = np.rint((PRIOR_COUNT * shape + 1 / 128) * 1024) / 1024
+    return counts
 
 
 _SHIFTS: NDArray[np.intp] = np.maximum(0, np.arange(CLASSES) // STEPS + SMALLEST_EXPONENT - FULL_BITS)

@@ -8,6 +8,7 @@ has seen all of the tile early on.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,8 @@ class Interlacing:
 
     Attributes:
         order: (n,) positions in the tile, row by row, in the order of coding.
-        neighbours: (4, n) places in ``order`` of the nearest pixels that came earlier; -1 where there are none.
-        chunks: first and last (exclusive) place of what is coded at a time; no chunk holds a neighbour of its own.
+        neighbours: (4, n) places in ``order`` of the nearest pixels that came earlier; -1 for none.
+        chunks: first and last (exclusive) place of what is coded at a time, without its own neighbours.
     """
 
     order: Index
@@ -94,4 +95,4 @@ def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
         return
     parts = -(-(stop - start) // LARGEST_CHUNK)
     edges = [start + (stop - start) * part // parts for part in range(parts + 1)]
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    yield from pairwise(edges)

@@ -1,13 +1,13 @@
 """Samples of any type as whole numbers that can be predicted.
 
-Floating-point samples become whole ones in one of four ways: decimals (0.1234 is 1234 / 10**4), decimals made by
-a multiplication (1234 * 1e-4 in single precision), fixed-point numbers as fine as the largest sample, with the
-finer bits of smaller ones kept beside, or, where an error is allowed, multiples of a step.
+Floating-point samples become whole ones in one of four ways: decimals (0.1234 is 1234 / 10**4), decimals made
+by a multiplication (1234 * 1e-4 in single precision), fixed-point numbers as fine as the largest sample, with
+the finer bits of smaller ones kept beside, or, where an error is allowed, multiples of a step.
 """
 
 import struct
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from hsi_toolkit.compression.pieces import deflate, inflate
 from hsi_toolkit.compression.predictive import LARGEST_RANGE
 
 Stored = NDArray[np.number]
+Samples = NDArray[Any]
 Single = NDArray[np.float32]
 Whole = NDArray[np.int64]
 
@@ -33,14 +34,16 @@ _TRIED = 512
 class Numbers(Protocol):
     """How samples are whole numbers; ``to_bytes`` tells the decoder."""
 
-    error: int
-    """Largest error that the whole numbers may have."""
+    @property
+    def error(self) -> int:
+        """Largest error that the whole numbers may have."""
+        ...
 
     def to_bytes(self) -> bytes:
         """For ``numbers_from_bytes``."""
         ...
 
-    def to_stored(self, whole: Whole) -> Stored:
+    def to_stored(self, whole: Whole) -> Samples:
         """The samples. Raises ValueError."""
         ...
 
@@ -55,7 +58,7 @@ class AsTheyAre:
     def to_bytes(self) -> bytes:
         return b"i"
 
-    def to_stored(self, whole: Whole) -> Stored:
+    def to_stored(self, whole: Whole) -> Samples:
         return whole.astype(self.dtype)
 
 
@@ -208,7 +211,8 @@ def numbers_from_bytes(data: bytes, dtype: np.dtype[np.number], count: int) -> N
 
 
 def _scaled(decimals: Decimals, samples: Single) -> Whole:
-    return np.rint(samples * 10.0**decimals.places).astype(np.int64)
+    whole: Whole = np.rint(samples * 10.0**decimals.places).astype(np.int64)
+    return whole
 
 
 def _are(decimals: Decimals, samples: Single) -> bool:

@@ -4,7 +4,7 @@ Least squares that learn from what was coded, recomputed between chunks by coder
 least squares in blocks; compare Song et al. 2013, doi 10.1109/LGRS.2013.2257669). Nothing is sent but the
 residuals, hence both sides must arrive at the very same numbers on any processor:
 
-- products are summed only over whole numbers below 2**53, which are exact in any order, so that any BLAS will do;
+- products are summed only over whole numbers below 2**53, exact in any order, so that any BLAS will do;
 - equations are solved by element-wise operations alone, which IEEE 754 defines to the last bit;
 - coefficients are rounded to multiples of a power of two, which makes predictions exact sums again.
 """
@@ -102,7 +102,8 @@ class Predictor:
     def predict_band(self, group: int, member: int, said: Float64, bands: Float64) -> Float64:
         """The prediction of one band, (n,) whole numbers, once its predecessors in ``bands`` are known."""
         if not member:
-            return np.rint(said[0])
+            first: Float64 = np.rint(said[0])
+            return first
         start = BEFORE + group * GROUP
         inside: Float64 = (
             self._weights[group, member, _GIVEN : _GIVEN + member] @ bands[start : start + member]

@@ -160,7 +160,7 @@ class _Coding:
         classes = parameters.magnitudes.astype(np.intp)
         self.statistics = Statistics(count, octaves(classes + STEPS * SMALLEST_EXPONENT))
         self._unit = 2.0**parameters.shift
-        self._width = 2 * parameters.error + 1
+        self._width = 2.0 * parameters.error + 1
         self._low, self._high = (float(end - parameters.middle) for end in (parameters.low, parameters.high))
         self._predictor = Predictor(self.groups)
         steps = np.zeros(self.groups * GROUP)
@@ -209,7 +209,7 @@ class _Coding:
     def approximate(self, group: int, target: Float64) -> Integers:
         """The residuals, in steps of the error's width, of a group that shall come near ``target``."""
         said = self._predictor.predict_group(group, self._here, self._sums)
-        steps = np.empty(target.shape)
+        steps: Float64 = np.empty(target.shape, np.float64)
         for member, wanted in enumerate(target):
             guess = self._guess(group, member, said)
             np.floor((wanted - guess + self._parameters.error) / self._width, out=steps[member])
@@ -220,7 +220,7 @@ class _Coding:
     def restore(self, group: int, residuals: Integers) -> None:
         """The values of a group from its residuals."""
         said = self._predictor.predict_group(group, self._here, self._sums)
-        steps = residuals * float(self._width)
+        steps = residuals * self._width
         for member, step in enumerate(steps):
             self._store(group * GROUP + member, self._guess(group, member, said) + step)
         self._note(group, steps)
@@ -240,7 +240,7 @@ class _Coding:
             np.floor(values / self._unit, out=self._here[BEFORE + band])
 
     def _note(self, group: int, residuals: Float64) -> None:
-        """Keep the squares of the residuals, in predicted units: whole numbers, so that any order gives the same."""
+        """Keep the squares of the residuals, in predicted units: whole numbers, exact in any order."""
         scaled = np.rint(residuals / self._unit)
         np.clip(scaled, -(2.0**PREDICTED_BITS), 2.0**PREDICTED_BITS, out=scaled)
         self._squares[group] = np.vdot(scaled, scaled) / GROUP

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hsi_toolkit.compression.interlace import Interlacing, interlace
 from hsi_toolkit.compression.pieces import Mask, Pieces, deflate, inflate, pack_mask, unpack_mask
+from hsi_toolkit.scene.lazy import is_nodata
 
 Stored = NDArray[np.number]
 Nodata = float | NDArray[np.float64] | None
@@ -39,22 +40,22 @@ class Setting:
     def of(cls, samples: Stored, nodata: Nodata) -> "Setting":
         """The setting of a tile (bands, rows, columns); nodata as in ``Calibration``."""
         words = _words(samples).reshape(len(samples), -1)
-        missing = _missing(samples, nodata)
-        if missing is None:
+        without = missing(samples, nodata)
+        if without is None:
             kinds = np.where((words == words[:, :1]).all(axis=1), CONSTANT, CODED).astype(np.uint8)
             constants = words[kinds == CONSTANT, 0]
             return cls(np.ones(samples.shape[1:], bool), kinds, constants, None, words[:0, 0])
-        missing = missing.reshape(words.shape)
-        valid = ~missing.all(axis=0).reshape(samples.shape[1:])
+        without = without.reshape(words.shape)
+        valid: Mask = np.logical_not(without.all(axis=0)).reshape(samples.shape[1:])
         kinds = np.full(len(words), ABSENT, np.uint8)
         constants = []
-        for band in np.flatnonzero(~missing.all(axis=1)):
-            values = words[band, ~missing[band]]
+        for band in np.flatnonzero(~without.all(axis=1)):
+            values = words[band, ~without[band]]
             kinds[band] = CODED if (values != values[0]).any() else CONSTANT
             constants += [values[0]] if kinds[band] == CONSTANT else []
-        absent = words[missing]
+        absent = words[without]
         absent = absent[:1] if (absent == absent[0]).all() else absent
-        known = ~missing[kinds != ABSENT][:, _pixels(valid).order]
+        known = ~without[kinds != ABSENT][:, _pixels(valid).order]
         return cls(valid, kinds, np.array(constants, words.dtype), None if known.all() else known, absent)
 
     @cached_property
@@ -118,6 +119,19 @@ class Setting:
         return out
 
 
+def missing(samples: Stored, nodata: Nodata) -> Mask | None:
+    """Where samples (bands, rows, columns) are no data; None for nowhere."""
+    without = None if samples.dtype.kind != "f" else ~np.isfinite(samples)
+    same: Mask | None = None
+    if isinstance(nodata, np.ndarray):
+        same = samples == nodata[:, None, None]
+    elif nodata is not None:
+        same = is_nodata(samples, nodata)
+    if same is not None:
+        without = same if without is None else without | same
+    return without if without is not None and without.any() else None
+
+
 def _pixels(valid: Mask) -> Interlacing:
     return _all_pixels(*valid.shape) if valid.all() else interlace(valid)
 
@@ -130,16 +144,6 @@ def _all_pixels(rows: int, columns: int) -> Interlacing:
 def _words(samples: Stored) -> Words:
     words: Words = np.ascontiguousarray(samples).view(f"u{samples.dtype.itemsize}")
     return words
-
-
-def _missing(samples: Stored, nodata: Nodata) -> Mask | None:
-    """Where there are no data; None for nowhere."""
-    missing = None if samples.dtype.kind != "f" else ~np.isfinite(samples)
-    if nodata is not None and not np.isnan(nodata).all():
-        wanted = np.reshape(nodata, (-1, 1, 1))
-        same: Mask = samples == wanted
-        missing = same if missing is None else missing | same
-    return missing if missing is not None and missing.any() else None
 
 
 def _packed(words: Words) -> bytes:

@@ -1,6 +1,9 @@
 """A tile on its own: stored samples of any type in, bytes out."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from hsi_toolkit.compression import predictive
 from hsi_toolkit.compression.numbers import Stored, Whole, as_whole, can_be_whole, numbers_from_bytes
@@ -14,31 +17,41 @@ WORTHWHILE = 0.8
 """Prediction that leaves more of a tile than this may be worse than plain bytes: noise."""
 
 
-def encode_tile(samples: Stored, nodata: Nodata = None, error: float = 0.0) -> bytes:
+def encode_tile(samples: Stored, nodata: Nodata = None, error: float = 0.0) -> tuple[bytes, Stored]:
     """Compress a tile.
 
     Args:
         samples: (bands, rows, columns) as stored.
         nodata: the number for "no data", one for all bands or one each (NaN: none); kept exactly.
-        error: largest absolute difference of all other samples once decoded; 0 for none at all.
+        error: largest absolute difference of all other samples once decoded; 0 for none at all. Every
+            sample is checked, and a tile that would exceed it is coded without any.
+
+    Returns:
+        What ``decode_tile`` takes and what it will give.
     """
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     setting = Setting.of(samples, nodata)
     known = setting.coded_known
     coded = samples.reshape(len(samples), -1)[np.ix_(setting.coded, setting.pixels.order)]
     if not can_be_whole(_chosen(coded, known)):
-        return PLAIN + _in_planes(samples)
+        return PLAIN + _in_planes(samples), samples
     numbers, whole = as_whole(_chosen(coded, known), error)
     filled = whole.reshape(coded.shape) if known is None else _filled(whole, known)
-    stream, decoded = (
-        predictive.encode(filled, setting.pixels, numbers.error) if filled.size else (b"", filled)
-    )
-    if error > 0 and not _within(_chosen(coded, known), numbers.to_stored(_chosen(decoded, known)), error):
-        return encode_tile(samples, nodata)
+    stream, decoded = b"", filled
+    if filled.size:
+        stream, decoded = predictive.encode(filled, setting.pixels, numbers.error)
+    result = samples
+    if error > 0:
+        restored = _placed(numbers.to_stored(_chosen(decoded, known)), known, coded.shape)
+        if not _within(_chosen(coded, known), _chosen(restored, known), error):
+            return encode_tile(samples, nodata)
+        result = setting.stored(restored).reshape(samples.shape)
     predicted = PREDICTIVE + join_pieces((*setting.to_pieces(), numbers.to_bytes(), stream))
-    if len(predicted) < WORTHWHILE * samples.nbytes:
-        return predicted
-    return min(predicted, PLAIN + _in_planes(samples), key=len)
+    if len(predicted) >= WORTHWHILE * samples.nbytes:
+        plain = PLAIN + _in_planes(samples)
+        if len(plain) < len(predicted):
+            return plain, samples
+    return predicted, result
 
 
 def decode_tile(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[np.number]) -> Stored:
@@ -66,17 +79,22 @@ def decode_tile(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[np.num
     coded = np.zeros(size, native)
     if coded.size:
         whole = predictive.decode(stream, size[0], setting.pixels)
-        stored = numbers.to_stored(_chosen(whole, known))
-        if known is None:
-            coded = stored.reshape(size)
-        else:
-            coded[known] = stored
+        coded = _placed(numbers.to_stored(_chosen(whole, known)), known, size)
     return setting.stored(coded).reshape(shape)
 
 
-def _chosen(values: Stored, known: Mask | None) -> Stored:
+def _placed(chosen: Stored, known: Mask | None, size: tuple[int, ...]) -> Stored:
+    """The reverse of ``_chosen``, zero where nothing is known."""
+    if known is None:
+        return chosen.reshape(size)
+    values = np.zeros(size, chosen.dtype)
+    values[known] = chosen
+    return values
+
+
+def _chosen(values: NDArray[Any], known: Mask | None) -> NDArray[Any]:
     """The known ones of (bands, pixels), in one row."""
-    chosen: Stored = values.reshape(-1) if known is None else values[known]
+    chosen: NDArray[Any] = values.reshape(-1) if known is None else values[known]
     return chosen
 
 
@@ -87,7 +105,7 @@ def _within(samples: Stored, decoded: Stored, error: float) -> bool:
 
 
 def _filled(whole: Whole, known: Mask) -> Whole:
-    """(bands, pixels) with likely numbers where nothing is known: the band before, moved to the band's mean."""
+    """(bands, pixels) with likely numbers where nothing is known: the band before, moved to its mean."""
     values = np.zeros(known.shape, np.int64)
     values[known] = whole
     means = [int(np.rint(band[there].mean())) for band, there in zip(values, known, strict=True)]

@@ -26,6 +26,7 @@ READERS = (
     "aviris",
     "neon",
     "contained",
+    "hsz",
     "envi",
     "matlab",
     "numpy",

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.scene.contract import check_shape, line_chunks, make_scene
-from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32
+from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32, Stored
 from hsi_toolkit.scene.raw import THREADS
 from hsi_toolkit.scene.readers import first_bytes, refuse_variable
 from hsi_toolkit.scene.readers.gdal_metadata import read_metadata
@@ -100,12 +100,8 @@ class GdalSource:
 
     def read(self, bands: BandIndex, rows: slice, columns: slice) -> Float32:
         """See ``RasterSource.read``."""
-        window = Window.from_slices(rows, columns)
         numbers = (np.arange(self.shape[0])[bands] + 1).tolist()
-        settings = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": self.cache}
-        with self.dataset.use() as dataset, rasterio.Env(**settings):
-            stored = dataset.read(numbers, window=window)
-            valid = dataset.read_masks(1, window=window) if self.masked else None
+        stored, valid = self._read(numbers, rows, columns)
         out = np.empty(stored.shape, np.float32)
         for position, number in enumerate(numbers):
             here = slice(position, position + 1)
@@ -113,6 +109,19 @@ class GdalSource:
         if valid is not None:
             out[:, valid == 0] = np.nan
         return out
+
+    def read_stored(self, numbers: list[int], rows: slice, columns: slice) -> Stored:
+        """The bands with these numbers, from one, as the file stores them. Raises SceneError."""
+        return self._read(numbers, rows, columns)[0]
+
+    def _read(
+        self, numbers: list[int], rows: slice, columns: slice
+    ) -> tuple[Stored, NDArray[np.uint8] | None]:
+        window = Window.from_slices(rows, columns)
+        settings = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": self.cache}
+        with self.dataset.use() as dataset, rasterio.Env(**settings):
+            valid = dataset.read_masks(1, window=window) if self.masked else None
+            return dataset.read(numbers, window=window), valid
 
 
 def sniff(path: Path) -> bool:

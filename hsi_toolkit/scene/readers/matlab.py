@@ -46,12 +46,20 @@ class Mat5Source:
 
     def read(self, bands: BandIndex, rows: slice, columns: slice) -> Float32:
         """See ``RasterSource.read``."""
+        cube = self._load().reshape(self.stored_shape)
+        window = cube.transpose([self.order.index(name) for name in "byx"])[bands, rows, columns]
+        return np.ascontiguousarray(window, dtype=np.float32)
+
+    @property
+    def stored_dtype(self) -> np.dtype[np.number]:
+        """The type of the stored numbers, which have to be loaded for it."""
+        return self._load().dtype
+
+    def _load(self) -> Stored:
         with self._lock:
             if self._values is None:
                 self._values = _load(self.path, self.name)
-            cube = self._values.reshape(self.stored_shape)
-        window = cube.transpose([self.order.index(name) for name in "byx"])[bands, rows, columns]
-        return np.ascontiguousarray(window, dtype=np.float32)
+            return self._values
 
     def __reduce__(self) -> tuple[type["Mat5Source"], tuple[Path, str, tuple[int, int, int], str]]:
         return Mat5Source, (self.path, self.name, self.stored_shape, self.order)

@@ -1,0 +1,274 @@
+"""Compressing a scene, tile by tile."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_toolkit.compression.bounds import (
+    Encoded,
+    encode_within_angle,
+    encode_within_error,
+    error_for_rate,
+)
+from hsi_toolkit.compression.container import Header, HszWriter, tile_grid
+from hsi_toolkit.compression.numbers import Stored
+from hsi_toolkit.compression.setting import missing
+from hsi_toolkit.compression.threads import in_order
+from hsi_toolkit.compression.tile import encode_tile
+from hsi_toolkit.errors import OutputError, ParameterError
+from hsi_toolkit.progress import Pace, Progress
+from hsi_toolkit.scene.lazy import Calibration
+from hsi_toolkit.scene.stored import StoredScene, stored_scene
+
+TILE_SIDE = 128
+"""Pixels of a tile's side, about: enough to learn from, little enough to decode for a window."""
+
+SAMPLED_TILES = 8
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What may be lost: nothing, or as much as one of these allows.
+
+    Attributes:
+        max_error: largest absolute difference, in the numbers the file stores.
+        max_angle: largest spectral angle, degrees.
+        rate: bits a sample that the file may take.
+    """
+
+    max_error: float | None = None
+    max_angle: float | None = None
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("max_error", "max_angle", "rate") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ParameterError(
+                f"{' and '.join(given)} were given together.", "Choose one of error, angle and rate."
+            )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was written.
+
+    Attributes:
+        header: of the file.
+        stored_bytes: of the scene's numbers before.
+        compressed_bytes: of the file.
+        samples: numbers in the scene.
+        error, angle: the largest that any sample and any spectrum has; 0 when nothing is lost.
+    """
+
+    header: Header
+    stored_bytes: int
+    compressed_bytes: int
+    samples: int
+    error: float
+    angle: float
+
+    @property
+    def bits_per_sample(self) -> float:
+        """Bits that a number of the scene takes in the file."""
+        return 8 * self.compressed_bytes / self.samples
+
+
+def compress_scene(
+    scene: xr.DataArray,
+    path: str | Path,
+    wish: Wish | None = None,
+    *,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    tile_side: int = TILE_SIDE,
+) -> Outcome:
+    """Write a scene as a compressed file.
+
+    Args:
+        scene: as ``open_scene`` gives it: then the numbers its file stores are kept, with their scale. Of any
+            other scene it is the physical values, in single precision.
+        path: of the file.
+        wish: what may be lost; None for nothing.
+        progress: reports tiles.
+        overwrite: whether an existing file may be replaced.
+        tile_side: of a tile, pixels.
+
+    Raises:
+        SceneError: the scene cannot be read.
+        OutputError: the file cannot be written.
+        ParameterError: no error brings the file down to the rate that was asked for.
+    """
+    progress = progress or Progress()
+    wish = wish or Wish()
+    job = _Job.of(scene, wish, tile_side)
+    target = Path(path)
+    if target.exists() and target.resolve() == Path(scene.attrs.get("source", "")).resolve():
+        raise OutputError(f"The output {target} is the scene that is read.", "Choose another name.")
+    if wish.rate is None:
+        return job.write(target, progress, overwrite=overwrite)
+    error = job.error_at(wish.rate, progress.part(0.0, 0.2))
+    for _ in range(ATTEMPTS):
+        try:
+            return job.with_error(error).write(
+                target, progress.part(0.2, 1.0), overwrite=overwrite, rate=wish.rate
+            )
+        except _TooLarge as excess:
+            # The tiles that were tried compressed better than the others.
+            error = job.larger(error, excess.bits)
+    raise ParameterError(
+        f"{target} takes more than {wish.rate:g} bits a sample even with errors of {error:g}.",
+        "Ask for a higher rate.",
+    )
+
+
+class _TooLarge(Exception):
+    """A file misses its rate by so many bits a sample."""
+
+    def __init__(self, bits: float) -> None:
+        super().__init__(bits)
+        self.bits = bits
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A scene, and how each of its tiles is compressed."""
+
+    stored: StoredScene
+    header: Header
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, scene: xr.DataArray, wish: Wish, tile_side: int) -> Self:
+        stored = stored_scene(scene)
+        shape = (scene.sizes["band"], scene.sizes["y"], scene.sizes["x"])
+        header = describe(scene, stored, tile_grid(shape, tile_side))
+        if wish.max_error:
+            header = replace(header, guarantee="max_error", bound=wish.max_error)
+        elif wish.max_angle:
+            header = replace(header, guarantee="max_angle", bound=wish.max_angle)
+        return cls(stored, header, _in_coding_order(stored.numbers.calibration, stored.places))
+
+    def with_error(self, error: float) -> "_Job":
+        """The same job with errors up to this; 0 for none."""
+        guarantee = "max_error" if error else "lossless"
+        return replace(self, header=replace(self.header, guarantee=guarantee, bound=error))
+
+    def write(self, path: Path, progress: Progress, *, overwrite: bool, rate: float | None = None) -> Outcome:
+        """Compress all tiles. Raises _TooLarge when the file would take more than ``rate``."""
+        header = self.header
+        samples = int(np.prod(header.shape))
+        pace = Pace(
+            progress, f"Compressing: {header.tiles} tiles", header.shape[1] * header.shape[2], "pixels"
+        )
+        error = angle = 0.0
+        with HszWriter(path, header, overwrite=overwrite) as writer:
+            for tile, encoded in enumerate(in_order(self.encode, range(header.tiles))):
+                progress.check()
+                writer.write(tile, encoded.data)
+                error, angle = max(error, encoded.error), max(angle, encoded.angle)
+                pace.report((tile + 1) / header.tiles, f"Writing tile {tile + 1:,} of {header.tiles:,}")
+            size = writer.size
+            if rate is not None and 8 * size > rate * samples:
+                raise _TooLarge(8 * size / samples - rate)
+        itemsize = self.stored.numbers.dtype.itemsize
+        return Outcome(header, samples * itemsize, size, samples, error, angle)
+
+    def encode(self, tile: int) -> Encoded:
+        """A tile within the bound of the header."""
+        samples = self.read(tile)
+        if self.header.guarantee == "max_angle":
+            return encode_within_angle(samples, self.calibration, self.header.bound)
+        return encode_within_error(samples, self.calibration, self.header.bound)
+
+    def read(self, tile: int) -> Stored:
+        """A tile as stored, bands in the order of coding."""
+        stored = self.stored.numbers.read(*self.header.window(tile))
+        return stored if self.header.coding_order is None else stored[self.stored.places]
+
+    def error_at(self, rate: float, progress: Progress) -> float:
+        """The error at which some tiles spread over the scene take so many bits a sample."""
+        chosen = np.unique(np.linspace(0, self.header.tiles - 1, SAMPLED_TILES).round().astype(int))
+        tiles = [self.read(tile) for tile in chosen.tolist()]
+        count = sum(tile.size for tile in tiles)
+        overhead = 8 * len(self.header.to_json()) / int(np.prod(self.header.shape))
+        progress.report(0.0, "Looking for the error that gives the rate")
+
+        def size(error: float) -> float:
+            progress.check()
+            each = in_order(lambda tile: encode_tile(tile, self.calibration.nodata, error)[0], tiles)
+            return 8 * sum(len(data) for data in each) / count + overhead
+
+        return error_for_rate(size, self._usual_error(tiles), rate, whole=self._whole)
+
+    def larger(self, error: float, excess: float) -> float:
+        """An error that takes so many bits a sample less."""
+        grown = max(error, self._usual_error([self.read(0)]) / 64) * 2.0 ** (excess + 0.05)
+        return float(np.floor(grown)) + 1 if self._whole else grown
+
+    @property
+    def _whole(self) -> bool:
+        return self.stored.numbers.dtype.kind in "iu"
+
+    def _usual_error(self, tiles: Sequence[Stored]) -> float:
+        """About a hundredth of how much the samples differ."""
+        spreads = []
+        for tile in tiles:
+            absent = missing(tile, self.calibration.nodata)
+            known = tile.reshape(-1) if absent is None else tile[~absent]
+            spreads.append(float(known.std()) if known.size else 0.0)
+        return max(max(spreads) / 100, 1.0 if self._whole else 1e-30)
+
+
+def describe(scene: xr.DataArray, stored: StoredScene, grid: tuple[int, int]) -> Header:
+    """The header of a scene's file, lossless, with bands in the order in which the scene's file has them."""
+    in_file = np.argsort(stored.places)
+    calibration = stored.numbers.calibration
+    bands = scene.sizes["band"]
+
+    def each_band(name: str) -> list[Any] | None:
+        return scene[name].to_numpy()[in_file].tolist() if name in scene.coords else None
+
+    def listed(values: NDArray[np.float64] | None) -> tuple[float, ...] | None:
+        return None if values is None else tuple(np.broadcast_to(values, bands).tolist())
+
+    numbers, ordered = each_band("band"), stored.places.tolist()
+    nodata, transform = calibration.nodata, scene.rio.transform()
+    good = each_band("good")
+    return Header(
+        shape=(bands, scene.sizes["y"], scene.sizes["x"]),
+        dtype=stored.numbers.dtype.name,
+        grid=grid,
+        coding_order=None if ordered == sorted(ordered) else tuple(ordered),
+        nodata=tuple(nodata.tolist()) if isinstance(nodata, np.ndarray) else nodata,
+        scale=listed(calibration.scale),
+        offset=listed(calibration.offset),
+        band_numbers=None if numbers is None or numbers == list(range(1, bands + 1)) else tuple(numbers),
+        quantity=str(scene.attrs.get("quantity", "dn")),
+        units=scene.attrs.get("units"),
+        sensor=scene.attrs.get("sensor"),
+        acquired=scene.attrs.get("acquired"),
+        wavelength=_tuple(each_band("wavelength")),
+        fwhm=_tuple(each_band("fwhm")),
+        good=None if good is None or all(good) else tuple(good),
+        crs=scene.rio.crs.to_wkt() if scene.rio.crs is not None else None,
+        transform=None if transform.is_identity else tuple(transform)[:6],
+    )
+
+
+def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _in_coding_order(calibration: Calibration, places: NDArray[np.intp]) -> Calibration:
+    scale, offset, nodata = calibration.scale, calibration.offset, calibration.nodata
+    return Calibration(
+        None if scale is None else scale[places],
+        None if offset is None else offset[places],
+        nodata[places] if isinstance(nodata, np.ndarray) else nodata,
+    )
