@@ -60,7 +60,7 @@ class Method(Protocol):
 
     @property
     def source(self) -> str | None:
-        """The pretrained weights, None for a random start."""
+        """What was taken from which pretrained weights, known after training; None for a random start."""
 
     def train(
         self,
@@ -115,7 +115,8 @@ class HyperSigmaMethod:
         self._task, self._encoders = task, read_encoders(task.weights)
         config = SigmaConfig(size=self._encoders.size or task.size, seed=task.seed)
         self._config = config if task.epochs is None else replace(config, epochs=task.epochs)
-        self.radius, self.source = config.radius, ", ".join(self._encoders.names) or None
+        self.radius = config.radius
+        self.source: str | None = None
 
     def train(
         self,
@@ -139,6 +140,7 @@ class HyperSigmaMethod:
         )
         for sentence in trained.taken:
             progress.log(f"Took over: {sentence}.")
+        self.source = "; ".join(trained.taken) or None
         return trained
 
 

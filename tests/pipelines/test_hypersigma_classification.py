@@ -61,7 +61,10 @@ def test_from_pretraining_to_a_map(small_scene: SmallScene, tmp_path: Path) -> N
     metadata = ModelBundle.read_metadata(model)
     assert (metadata.kind, metadata.architecture.name) == ("classifier", "hypersigma")
     assert metadata.architecture.config["network"]["tokens"] == 16  # type: ignore[index, call-overload]
-    assert metadata.provenance.source == f"{spatial}, {spectral}"
+    source = metadata.provenance.source
+    assert source is not None
+    assert source.startswith("spatial encoder small from spat.safetensors: ")
+    assert "; spectral encoder small from spec.safetensors: " in source
     assert [entry.name for entry in metadata.classes] == ["meadow", "soil", "water"]
     assert metadata.extra["training_pixels"]["radius"] == 4  # type: ignore[index, call-overload]
     facts = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))

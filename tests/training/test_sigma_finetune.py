@@ -152,3 +152,14 @@ def test_what_cannot_be_learnt_is_said() -> None:
         train_hypersigma(SceneWindows(scene), labels, None, QUICK, n_classes=1)
     with pytest.raises(LabelError, match="left of class number 4"):
         train_hypersigma(SceneWindows(scene), labels, None, QUICK, n_classes=4)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 40), (40, 2)])
+def test_scenes_smaller_than_a_window_are_mapped(tmp_path: Path, rows: int, columns: int) -> None:
+    scene, truth = make_scene(6)
+    result = trained(scene, truth, SigmaConfig(epochs=1, least_steps=1, most_steps=1))
+    small = xr.DataArray(np.random.default_rng(0).random((6, rows, columns), np.float32), dims=scene.dims)
+    for mode in ("exact", "fast"):
+        outputs = MapOutputs(tmp_path / f"{mode}.tif")
+        mapped = classify_scene(small, result.classifier, outputs, mode=mode, device="cpu")  # type: ignore[arg-type]
+        assert sum(mapped.pixels) == rows * columns
