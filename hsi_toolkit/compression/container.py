@@ -82,6 +82,15 @@ class Header:
         """How many there are."""
         return self.grid[0] * self.grid[1]
 
+    @property
+    def promise(self) -> str:
+        """The guarantee in words."""
+        return {
+            "lossless": "all samples as they were stored",
+            "max_error": f"no sample off by more than {self.bound:g}",
+            "max_angle": f"no spectrum turned by more than {self.bound:g}°",
+        }.get(self.guarantee, "no guarantee")
+
     def window(self, tile: int) -> tuple[slice, slice]:
         """Rows and columns of a tile; tiles are counted row by row."""
         down, right = divmod(tile, self.grid[1])

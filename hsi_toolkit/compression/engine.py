@@ -14,10 +14,13 @@ from hsi_toolkit.compression.bounds import (
     encode_within_angle,
     encode_within_error,
     error_for_rate,
+    largest_angle,
+    largest_error,
 )
-from hsi_toolkit.compression.container import Header, HszWriter, tile_grid
+from hsi_toolkit.compression.container import Header, HszFile, HszWriter, tile_grid
 from hsi_toolkit.compression.numbers import Stored
 from hsi_toolkit.compression.setting import missing
+from hsi_toolkit.compression.source import HszSource
 from hsi_toolkit.compression.threads import in_order
 from hsi_toolkit.compression.tile import encode_tile
 from hsi_toolkit.errors import OutputError, ParameterError
@@ -125,6 +128,35 @@ def compress_scene(
         f"{target} takes more than {wish.rate:g} bits a sample even with errors of {error:g}.",
         "Ask for a higher rate.",
     )
+
+
+def verify(scene: xr.DataArray, path: str | Path, progress: Progress | None = None) -> None:
+    """Decompress a file and compare every sample with the scene that it was made from.
+
+    Raises:
+        OutputError: one is further off than the file promises.
+    """
+    progress = progress or Progress()
+    source = HszSource(HszFile.open(path))
+    header = source.file.header
+    numbers = stored_scene(scene).numbers
+
+    def farthest(tile: int) -> tuple[float, float]:
+        given, decoded = numbers.read(*header.window(tile)), source.decode(tile)
+        if header.guarantee == "lossless":
+            return (0.0 if given.tobytes() == decoded.tobytes() else np.inf), 0.0
+        error = largest_error(given, decoded, numbers.calibration.nodata)
+        return error, largest_angle(given, decoded, numbers.calibration)
+
+    for tile, (error, angle) in enumerate(in_order(farthest, range(header.tiles))):
+        progress.check()
+        off = {"max_angle": angle, "none": 0.0}.get(header.guarantee, error)
+        if off > header.bound:
+            raise OutputError(
+                f"Tile {tile + 1} of {header.tiles} in {path} is off by {off:g}, more than {header.bound:g}.",
+                "This is a defect: please report it. Do not rely on the file.",
+            )
+        progress.report((tile + 1) / header.tiles, f"Reading back tile {tile + 1:,} of {header.tiles:,}")
 
 
 class _TooLarge(Exception):

@@ -214,7 +214,7 @@ class _Coding:
             guess = self._guess(group, member, said)
             np.floor((wanted - guess + self._parameters.error) / self._width, out=steps[member])
             self._store(group * GROUP + member, guess + steps[member] * self._width)
-        self._note(group, steps * self._width)
+        self._note(group, np.multiply(steps, self._width, dtype=np.float64))
         return steps.astype(np.int64)
 
     def restore(self, group: int, residuals: Integers) -> None:

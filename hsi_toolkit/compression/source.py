@@ -102,6 +102,13 @@ class HszSource:
             self.damaged[tile] = error
             return None
 
+    def stored_tile(self, tile: int) -> Stored:
+        """A tile as stored, bands in the order of the file; as ``read_stored`` where it is damaged."""
+        stored = self._decode_or_skip(tile)
+        if stored is not None:
+            return stored
+        return np.broadcast_to(self._fill(), self.file.header.tile_shape(tile))
+
     def decode(self, tile: int) -> Stored:
         """A tile (bands, rows, columns), bands in the order of the file. Raises SceneError, naming it."""
         header = self.file.header

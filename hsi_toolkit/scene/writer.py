@@ -48,7 +48,7 @@ class RasterWriter:
         good: (count,) bool, stored as EnMAP-Box's ``bbl``.
         classes: the legend of a class map; adds colour table and names, and ``.aux.xml`` and ``.qml`` beside
             it, because GeoTIFF has no place of its own for names that GDAL and QGIS would show.
-        scale, offset: physical value = stored * scale + offset.
+        scale, offset: physical value = stored * scale + offset; one for all bands, or one for each.
         tags: further metadata of the file, for instance ``{"TIFFTAG_SOFTWARE": "..."}``.
         acquired: time of acquisition, ISO 8601.
         sensor, quantity: as in a scene's attributes.
@@ -72,8 +72,8 @@ class RasterWriter:
         fwhm: ArrayLike | None = None,
         good: ArrayLike | None = None,
         classes: Sequence[ClassEntry] | None = None,
-        scale: float | None = None,
-        offset: float | None = None,
+        scale: float | Sequence[float] | None = None,
+        offset: float | Sequence[float] | None = None,
         tags: Mapping[str, str] | None = None,
         acquired: str | None = None,
         sensor: str | None = None,
@@ -247,13 +247,17 @@ class RasterWriter:
         if self._quantity in ("reflectance", "radiance"):
             dataset.units = (self._quantity,) * self.count
         if self._scale is not None:
-            dataset.scales = (self._scale,) * self.count
+            dataset.scales = _each_band(self._scale, self.count)
         if self._offset is not None:
-            dataset.offsets = (self._offset,) * self.count
+            dataset.offsets = _each_band(self._offset, self.count)
         if self._classes:
             dataset.update_tags(1, **{CLASSES_TAG: legend_json(self._classes)})
             if self.dtype == np.uint8 and self.count == 1:
                 dataset.write_colormap(1, {entry.value: (*entry.colour, 255) for entry in self._classes})
+
+
+def _each_band(value: float | Sequence[float], count: int) -> tuple[float, ...]:
+    return (value,) * count if isinstance(value, int | float) else tuple(value)
 
 
 @dataclass

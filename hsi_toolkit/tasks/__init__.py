@@ -14,7 +14,9 @@ from .classify import Classify
 from .codec_test import CodecTest
 from .codec_train import CodecTrain
 from .compare import Compare
+from .compress import Compress
 from .dataset_tile import DatasetTile
+from .decompress import Decompress
 from .demo import Demo
 from .denoise import Denoise
 from .doctor import Doctor
@@ -38,6 +40,8 @@ TASKS: Dict[str, Type[Task]] = {
         Check,
         Resample,
         Export,
+        Compress,
+        Decompress,
         Features,
         Map,
         Train,
