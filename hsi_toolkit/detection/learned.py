@@ -25,15 +25,17 @@ from hsi_toolkit.models.hypersigma.detection import AnomalyNetwork, DetectionCon
 from hsi_toolkit.models.hypersigma.encoders import TransformerSize
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import sample_pixels
+from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.training.per_scene import (
     Begun,
-    Curve,
+    Learning,
     Recipe,
     Samples,
     Start,
     fit,
     flipped,
     mixed_precision,
+    tile_side,
 )
 from hsi_toolkit.training.pseudo_labels import FOUND, UNSURE, PseudoLabels, kept_on_disk
 from hsi_toolkit.training.scene_tiles import Scaling, most_tiles, random_pixels, training_tiles
@@ -44,7 +46,9 @@ Spectra = NDArray[np.float64]
 LOWEST, HIGHEST = 0.3, 0.0015
 """Shares of the pixels that are taken for background and for found, as published."""
 
-SIDE, OVERLAP = 32, 16
+SIDE = 32
+"""Pixels of a tile's side, as published; half as many for a small network."""
+
 TILES = 96
 BATCH = 4
 LEARNING_RATE = 3e-4
@@ -55,16 +59,16 @@ _SAMPLE_PIXELS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class LearnedDetector:
-    """A trained detector of a scene: its scores of tiles, what it started from and how training went."""
+    """A trained detector of a scene: scores of tiles, their side, and how it came about."""
 
     predict: Callable[[Float32], Float32]
-    taken: tuple[str, ...]
-    size: str
-    curve: Curve
+    side: int
+    learning: Learning
 
     def scores(self, scene: xr.DataArray, progress: Progress) -> Iterator[Rows]:
         """The scores (1, rows, columns) from top to bottom, NaN without data, higher where more is found."""
-        for rows in predict_blended(scene, self.predict, 1, Tiling(SIDE, OVERLAP), progress=progress):
+        tiling = Tiling(self.side, self.side // 2)
+        for rows in predict_blended(scene, self.predict, 1, tiling, progress=progress, message="Scoring"):
             yield Rows(rows.data, rows.y0)
 
 
@@ -77,12 +81,12 @@ def learn_anomalies(scene: xr.DataArray, start: Start, epochs: int, progress: Pr
     """
 
     def build(size: TransformerSize) -> AnomalyNetwork:
-        return AnomalyNetwork(DetectionConfig(int(scene.sizes["band"]), SIDE, size=size))
+        return AnomalyNetwork(_config(scene, size))
 
     begun = start.begin(build, progress.part(0.0, 0.02))
     network = begun.network
     coarse = QuasiLocalRX()
-    scan = Scan(scene, progress.part(0.02, 0.2), passes=coarse.passes)
+    scan = Scan(scene, progress.part(0.02, 0.2), passes=coarse.passes, compute=Compute.on(start.device))
 
     def loss(batch: Samples) -> Tensor:
         tiles, labels = batch
@@ -110,7 +114,7 @@ def learn_target(
     """
 
     def build(size: TransformerSize) -> TargetNetwork:
-        return TargetNetwork(DetectionConfig(int(scene.sizes["band"]), SIDE, size=size))
+        return TargetNetwork(_config(scene, size))
 
     begun = start.begin(build, progress.part(0.0, 0.02))
     network = begun.network
@@ -119,7 +123,7 @@ def learn_target(
     )
     wanted = wanted[..., 0, 0].to(start.torch_device())
     coarse = TargetDetector(signatures)
-    scan = Scan(scene, progress.part(0.02, 0.2), passes=coarse.passes)
+    scan = Scan(scene, progress.part(0.02, 0.2), passes=coarse.passes, compute=Compute.on(start.device))
 
     def score(tiles: Tensor) -> Tensor:
         features = network.features(tiles)
@@ -147,40 +151,50 @@ def _learn(
     progress: Progress,
 ) -> LearnedDetector:
     scaling, device = _scaling(scene, start.seed), start.torch_device()
+    side = begun.network.config.img_size
     shape = int(scene.sizes["y"]), int(scene.sizes["x"])
     with kept_on_disk(coarse, shape) as scores:
-        samples = _samples(
-            scene, PseudoLabels.of_shares(scores, LOWEST, HIGHEST), scaling, start.seed, progress
-        )
+        labels = PseudoLabels.of_shares(scores, LOWEST, HIGHEST)
+        samples = _samples(scene, labels, side, scaling, start.seed, progress)
     recipe = Recipe(epochs, BATCH, LEARNING_RATE, WEIGHT_DECAY, seed=start.seed)
     curve = fit(begun.network, samples, loss, recipe, augment=flipped, progress=progress.part(0.1, 1.0))
 
     def predict(tiles: Float32) -> Float32:
         with torch.inference_mode(), mixed_precision(device):
             found = score(torch.from_numpy(scaling.apply(tiles)).to(device))
-        return found.cpu().numpy()
+        scores: Float32 = found.cpu().numpy()
+        return scores
 
-    return LearnedDetector(predict, begun.taken, begun.size, curve)
+    return LearnedDetector(predict, side, Learning(begun.size, begun.taken, curve))
 
 
 def _samples(
-    scene: xr.DataArray, labels: PseudoLabels, scaling: Scaling, seed: int, progress: Progress
+    scene: xr.DataArray,
+    labels: PseudoLabels,
+    side: int,
+    scaling: Scaling,
+    seed: int,
+    progress: Progress,
 ) -> Samples:
     """Tiles and their labels: half of them spread over the scene, half around pixels that are found."""
     rng = np.random.default_rng(seed)
-    count = min(TILES, most_tiles(scene, SIDE))
+    count = min(TILES, most_tiles(scene, side))
     rows, cols = labels.draw(FOUND, count // 2, rng)
     height, width = labels.scores.values.shape
     if len(rows):
         picked = rng.integers(len(rows), size=count // 2)
         # Anywhere in the tile but at its rim.
-        shifts = rng.integers(-SIDE // 4, SIDE // 4, size=(2, count // 2))
+        shifts = rng.integers(-side // 4, side // 4, size=(2, count // 2))
         rows = np.clip(rows[picked] + shifts[0], 0, height - 1)
         cols = np.clip(cols[picked] + shifts[1], 0, width - 1)
     spread = random_pixels(scene, count - len(rows), seed)
     rows, cols = np.concatenate([rows, spread[0]]), np.concatenate([cols, spread[1]])
-    tiles = training_tiles(scene, rows, cols, SIDE, scaling.apply, progress.part(0.0, 0.1))
-    return tiles, torch.from_numpy(labels.windows(rows, cols, SIDE))
+    tiles = training_tiles(scene, rows, cols, side, scaling.apply, progress.part(0.0, 0.1))
+    return tiles, torch.from_numpy(labels.windows(rows, cols, side))
+
+
+def _config(scene: xr.DataArray, size: TransformerSize) -> DetectionConfig:
+    return DetectionConfig(int(scene.sizes["band"]), tile_side(size, SIDE), size=size)
 
 
 def _scaling(scene: xr.DataArray, seed: int) -> Scaling:

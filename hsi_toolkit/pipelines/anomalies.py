@@ -21,6 +21,10 @@ def run(task: Anomalies, progress: Progress) -> Mapping[str, object]:
     for path in outputs.values():
         check_output(path, overwrite=task.overwrite)
     scene = open_scene(task.scene, task.variable).hsi.good_bands
+    if task.method == "hypersigma":
+        from hsi_toolkit.pipelines.learned_detection import learned_anomalies
+
+        return {**learned_anomalies(task, scene, progress), "outputs": outputs}
     detector = detector_of(task)
     memory = task.memory_limit * 2**20 if task.memory_limit else None
     scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory, compute=Compute.on(task.device))

@@ -1,8 +1,9 @@
 """Find what has changed between two scenes."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from hsi_toolkit.scene import ClassEntry, RasterWriter, open_scene
 from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.tasks.change import Change
 from hsi_toolkit.training.palette import palette, rgb
+from hsi_toolkit.training.pseudo_labels import ScoreRaster, kept_on_disk
 
 UNCHANGED, CHANGED = 1, 2
 _GREY, _RED = (225, 225, 225), (227, 26, 28)
@@ -30,12 +32,17 @@ _FEW_INVARIANT = 0.02
 
 @dataclass(frozen=True)
 class _Decision:
-    """The model of both dates, the threshold and the types of change with their names."""
+    """The model of both dates, the threshold and the types of change with their names.
+
+    ``scores`` are those of a network where there is one, and ``learning`` says how it came about.
+    """
 
     model: PairModel
     threshold: float
     types: ChangeTypes | None
     names: list[str]
+    scores: ScoreRaster | None = None
+    learning: Mapping[str, str] = MappingProxyType({})
 
 
 def run(task: Change, progress: Progress) -> Mapping[str, object]:
@@ -48,8 +55,9 @@ def run(task: Change, progress: Progress) -> Mapping[str, object]:
     registration = check_registration(pair, progress.part(0.0, 0.05))
     sample = pair.sample(progress.part(0.05, 0.15))
     progress.report(0.15, "Learning what has not changed")
-    decision = _decide(task, pair, *sample)
-    pixels, changed = _write(task, pair, decision, progress.part(0.25, 1.0))
+    made = 0.9 if task.method == "hypersigma" else 0.25
+    with _decided(task, pair, sample, progress.part(0.15, made)) as decision:
+        pixels, changed = _write(task, pair, decision, progress.part(made, 1.0))
     share = changed / pixels if pixels else 0.0
     normalisation = decision.model.normalisation
     return {
@@ -66,6 +74,26 @@ def run(task: Change, progress: Progress) -> Mapping[str, object]:
         "offset": normalisation.offset.tolist(),
         "types": decision.names,
     }
+
+
+@contextmanager
+def _decided(
+    task: Change, pair: ScenePair, sample: tuple[Spectra, Spectra], progress: Progress
+) -> Iterator[_Decision]:
+    """The decision; a network's scores, which it then holds, lie on disk until the block ends."""
+    if task.method != "hypersigma":
+        yield _decide(task, pair, *sample)
+        return
+    # PyTorch takes a second to load, which the other methods do without.
+    from hsi_toolkit.change.learned import learn_change, odds_threshold
+    from hsi_toolkit.training.per_scene import Start
+
+    decision = _decide(replace(task, method="auto", threshold=None), pair, *sample)
+    start, memory = Start(task.size, task.weights, task.seed, task.device), _memory(task)
+    learned = learn_change(pair, decision.model, sample, start, task.epochs, progress.part(0.0, 0.5), memory)
+    with kept_on_disk(learned.scores(pair, progress.part(0.5, 1.0), memory), pair.shape) as scores:
+        threshold = odds_threshold(scores) if task.threshold is None else task.threshold
+        yield replace(decision, threshold=threshold, scores=scores, learning=learned.learning.facts())
 
 
 def _decide(task: Change, pair: ScenePair, before: Spectra, after: Spectra) -> _Decision:
@@ -107,7 +135,6 @@ def _type_names(
 
 def _write(task: Change, pair: ScenePair, decision: _Decision, progress: Progress) -> tuple[int, int]:
     """Score block by block into all outputs at once; returns scored and changed pixels."""
-    memory = task.memory_limit * 2**20 if task.memory_limit else None
     compute = Compute.on(task.device)
     pixels = changed = 0
     with ExitStack() as stack:
@@ -134,8 +161,9 @@ def _write(task: Change, pair: ScenePair, decision: _Decision, progress: Progres
             for path, legend in legends.items()
             if path
         }
-        for before, after in pair.blocks(progress, "Comparing the scenes", memory):
-            scores, types = _score(decision, spectra_of(before.core), spectra_of(after.core), compute)
+        for before, after in pair.blocks(progress, "Comparing the scenes", _memory(task)):
+            given = None if decision.scores is None else decision.scores.values[before.y0 : before.y1].ravel()
+            scores, types = _score(decision, spectra_of(before.core), spectra_of(after.core), given, compute)
             shape = before.core.shape[1:]
             scores_writer.write(scores.reshape(shape), before.y0)
             known, above = np.isfinite(scores), scores > decision.threshold
@@ -147,14 +175,24 @@ def _write(task: Change, pair: ScenePair, decision: _Decision, progress: Progres
     return pixels, changed
 
 
+def _memory(task: Change) -> int | None:
+    return task.memory_limit * 2**20 if task.memory_limit else None
+
+
 def _score(
-    decision: _Decision, before: NDArray[np.float32], after: NDArray[np.float32], compute: Compute
+    decision: _Decision,
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    given: NDArray[np.float32] | None,
+    compute: Compute,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Scores (n,), NaN without data, and the numbers (n,) of the types map."""
+    """Scores (n,), NaN without data, and the numbers (n,) of the types map; ``given`` scores stay."""
     detector = compute.place(decision.model.detector)
-    scores = compute.pixelwise(
-        lambda first, second: detector.scores(first, second, compute), before, after, dtype=np.float64
-    )
+    scores = given
+    if scores is None:
+        scores = compute.pixelwise(
+            lambda first, second: detector.scores(first, second, compute), before, after, dtype=np.float64
+        )
     above = scores > decision.threshold
     types = np.where(np.isfinite(scores), np.uint8(UNCHANGED), np.uint8(0))
     types[above] = CHANGED
@@ -189,7 +227,7 @@ def _facts(registration: Registration | None, decision: _Decision) -> dict[str, 
     facts["Unchanged pixels"] = f"{decision.model.normalisation.invariant:.1%} of the sample"
     if decision.names:
         facts["Types"] = "; ".join(decision.names)
-    return facts
+    return facts | dict(decision.learning)
 
 
 def _warnings(registration: Registration | None, decision: _Decision) -> list[str]:

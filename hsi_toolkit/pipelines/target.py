@@ -22,6 +22,10 @@ def run(task: Target, progress: Progress) -> Mapping[str, object]:
         check_output(path, overwrite=task.overwrite)
     scene = open_scene(task.scene, task.variable).hsi.good_bands
     target = read_signatures(task.target, scene, field=task.field, value=task.value, layer=task.layer)
+    if task.method == "hypersigma":
+        from hsi_toolkit.pipelines.learned_detection import learned_target
+
+        return {**learned_target(task, scene, target, progress), "outputs": outputs}
     detector = TargetDetector(target.signatures, cast("Method", task.method), task.robust)
     memory = task.memory_limit * 2**20 if task.memory_limit else None
     scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory, compute=Compute.on(task.device))

@@ -1,7 +1,7 @@
 """Unmix a scene."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,15 @@ from hsi_toolkit.files import check_output
 from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene, sample_pixels
-from hsi_toolkit.scene.blocks import Block
+from hsi_toolkit.scene.blocks import Block, values_of
 from hsi_toolkit.spectral.library import SpectralLibrary
 from hsi_toolkit.tasks.common import VECTOR_SUFFIXES
 from hsi_toolkit.tasks.unmix import Unmix
+from hsi_toolkit.training.per_scene import Start
 from hsi_toolkit.unmixing.abundances import MOST_ENDMEMBERS, Method
 from hsi_toolkit.unmixing.blind import Extraction
 from hsi_toolkit.unmixing.brightness import UNEVEN, Brightness, fit_brightness, unevenness
+from hsi_toolkit.unmixing.learned import LearnedUnmixer, learn_unmixing
 from hsi_toolkit.unmixing.sources import (
     Endmembers,
     drawn_endmembers,
@@ -67,8 +69,10 @@ def run(task: Unmix, progress: Progress) -> Mapping[str, object]:
     progress.report(0.0, "Sampling the scene")
     scene, sample = _sample(scene, task.seed)
     endmembers = _endmembers(task, scene, sample, progress.part(0.02, 0.25))
-    prepared = _prepare(task, endmembers, sample, device, progress.part(0.25, 0.3))
-    sums = _stream(task, scene, prepared, device, progress.part(0.3, 1.0))
+    # Training a network takes longer than applying it.
+    ready = 0.85 if task.method == "hypersigma" else 0.3
+    prepared = _prepare(task, endmembers, scene, sample, device, progress.part(0.25, ready))
+    sums = _stream(task, scene, prepared, device, progress.part(ready, 1.0))
     if task.spectra:
         prepared.library.write(task.spectra, overwrite=task.overwrite)
     return _result(task, endmembers, prepared, sums) | {"outputs": outputs}
@@ -78,7 +82,7 @@ def run(task: Unmix, progress: Progress) -> Mapping[str, object]:
 class _Prepared:
     """What the blocks are unmixed with, and what was decided on the way."""
 
-    unmixer: PixelUnmixer
+    unmixer: PixelUnmixer | LearnedUnmixer
     library: SpectralLibrary
     brightness: str
     unevenness: float
@@ -165,7 +169,12 @@ def _endmembers(task: Unmix, scene: xr.DataArray, sample: Float64, progress: Pro
 
 
 def _prepare(
-    task: Unmix, endmembers: Endmembers, sample: Float64, device: torch.device, progress: Progress
+    task: Unmix,
+    endmembers: Endmembers,
+    scene: xr.DataArray,
+    sample: Float64,
+    device: torch.device,
+    progress: Progress,
 ) -> _Prepared:
     library = endmembers.library
     if task.method in ("sparse", "sparse-tv"):
@@ -177,6 +186,11 @@ def _prepare(
         )
     spectra, brightness, spread = _light(task, endmembers, sample)
     library = SpectralLibrary(spectra, library.names, library.wavelength, library.fwhm)
+    if task.method == "hypersigma":
+        start = Start(task.size, task.weights, task.seed, task.device)
+        learned = learn_unmixing(scene, spectra, library.names, brightness, start, task.epochs, progress)
+        refined = SpectralLibrary(learned.spectra, library.names, library.wavelength, library.fwhm)
+        return _Prepared(learned, refined, brightness, spread)
     if task.method == "mesma":
         several = MultipleEndmembers(spectra, library.classes, brightness=brightness, device=device)
         return _Prepared(several, library, brightness, spread)
@@ -241,7 +255,6 @@ def _stream(
 ) -> _Sums:
     """Unmix block by block and write."""
     unmixer = prepared.unmixer
-    halo = _SMOOTHING_HALO if isinstance(unmixer, SparseUnmixer) and unmixer.smoothness else 0
     names, height = list(unmixer.names), scene.sizes["y"]
     sums = _Sums(abundances=np.zeros(len(names)))
     progress.report(0.0, f"Unmixing {height:,} rows")
@@ -262,19 +275,50 @@ def _stream(
         abundances = writer(task.output, names)
         error = writer(task.error, ["reconstruction error"])
         uncertainty = writer(task.uncertainty, [f"{name}, standard deviation" for name in names])
-        for block in iter_blocks(scene, rows=_rows(scene, task.memory_limit, halo), halo=halo):
-            progress.check()
-            unmixed = _unmix_block(unmixer, block, device)
-            shape = (-1, block.y1 - block.y0, scene.sizes["x"])
+        for y0, unmixed in _unmixed(task, scene, unmixer, device, progress):
+            shape = (-1, len(unmixed.abundances) // scene.sizes["x"], scene.sizes["x"])
             sums.add(unmixed)
             if abundances is not None:
-                abundances.write(_image(unmixed.abundances, shape), block.y0)
+                abundances.write(_image(unmixed.abundances, shape), y0)
             if error is not None:
-                error.write(_image(unmixed.error[:, None], shape), block.y0)
+                error.write(_image(unmixed.error[:, None], shape), y0)
             if uncertainty is not None and isinstance(unmixer, Unmixer):
-                uncertainty.write(_image(unmixer.uncertainty(unmixed), shape), block.y0)
-            progress.report(block.y1 / height, f"Unmixing row {block.y1:,} of {height:,}")
+                uncertainty.write(_image(unmixer.uncertainty(unmixed), shape), y0)
     return sums
+
+
+def _unmixed(
+    task: Unmix,
+    scene: xr.DataArray,
+    unmixer: PixelUnmixer | LearnedUnmixer,
+    device: torch.device,
+    progress: Progress,
+) -> Iterator[tuple[int, Unmixed]]:
+    """Whole rows of the scene from top to bottom: the first row, and what unmixing says of its pixels."""
+    if isinstance(unmixer, LearnedUnmixer):
+        yield from _learned(task, scene, unmixer, progress)
+        return
+    halo = _SMOOTHING_HALO if isinstance(unmixer, SparseUnmixer) and unmixer.smoothness else 0
+    height = scene.sizes["y"]
+    for block in iter_blocks(scene, rows=_rows(scene, task.memory_limit, halo), halo=halo):
+        progress.check()
+        yield block.y0, _unmix_block(unmixer, block, device)
+        progress.report(block.y1 / height, f"Unmixing row {block.y1:,} of {height:,}")
+
+
+def _learned(
+    task: Unmix, scene: xr.DataArray, unmixer: LearnedUnmixer, progress: Progress
+) -> Iterator[tuple[int, Unmixed]]:
+    """The network's abundances, and what they leave of the pixels, which are read again in smaller parts."""
+    step = _rows(scene, task.memory_limit, 0)
+    for rows in unmixer.rows(scene, progress):
+        count, height, _ = rows.data.shape
+        for first in range(0, height, step):
+            progress.check()
+            part = slice(first, min(first + step, height))
+            pixels = values_of(scene.isel(y=slice(rows.y0 + part.start, rows.y0 + part.stop)))
+            abundances = rows.data[:, part].reshape(count, -1)
+            yield rows.y0 + first, unmixer.explain(pixels.reshape(len(pixels), -1), abundances)
 
 
 def _unmix_block(unmixer: PixelUnmixer, block: Block, device: torch.device) -> Unmixed:
@@ -310,6 +354,8 @@ def _result(task: Unmix, endmembers: Endmembers, prepared: _Prepared, sums: _Sum
         "Brightness": _BRIGHTNESS_WORDS[prepared.brightness],
         "Reconstruction error": f"{error:.4g}",
     }
+    if isinstance(prepared.unmixer, LearnedUnmixer):
+        facts |= prepared.unmixer.learning.facts()
     return {
         "summary": f"{len(names)} endmembers; they leave {error:.4g} of the spectra unexplained.",
         "facts": facts,

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Optional, Tuple
 
-from . import common
+from . import common, scene_network
 from .base import Task, parameter
+from .train import HYPERSIGMA_PAPER
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class Change(Task):
         "Checks how far the scenes are shifted against each other, finds pixels that have not changed, "
         "brings the later scene to the radiometry of the earlier one by them, and scores what differs beyond "
         "light, season and noise. The map's threshold follows from the scores. Changes are sorted into types "
-        "by the direction in which spectra moved. Both scenes need the same bands on the same pixels."
+        "by the direction in which spectra moved. Both scenes need the same bands on the same pixels. "
+        "The method hypersigma trains transformers on the pair, with the default's surest pixels for labels; "
+        "it takes minutes where the others take seconds."
     )
     group: ClassVar[str] = "Analysis"
     tags: ClassVar[Tuple[str, ...]] = (
@@ -28,6 +31,7 @@ class Change(Task):
         "chronochrome",
         "normalisation",
         "time",
+        "HyperSIGMA",
     )
     references: ClassVar[Tuple[str, ...]] = (
         "Nielsen 2007, The Regularized Iteratively Reweighted MAD Method for Change Detection in Multi- and "
@@ -37,6 +41,7 @@ class Change(Task):
         "doi:10.1016/j.rse.2007.07.013",
         "Schaum and Stocker 1998, Long-Interval Chronochrome Target Detection, Int. Symposium on Spectral "
         "Sensing Research",
+        HYPERSIGMA_PAPER,
     )
     examples: ClassVar[Tuple[str, ...]] = (
         "hsi change before.hdr after.hdr -o score.tif --map change.tif --types types.tif",
@@ -72,8 +77,8 @@ class Change(Task):
         "Method",
         "auto: normalised difference in spreads of unchanged pixels; irmad: multivariate alteration; "
         "chronochrome: difference from what the earlier scene predicts; cva: length of the change vector; "
-        "sam: spectral angle.",
-        choices=("auto", "irmad", "chronochrome", "cva", "sam"),
+        "sam: spectral angle; hypersigma: a network trained on what auto is sure of; its score is the odds.",
+        choices=("auto", "irmad", "chronochrome", "cva", "sam", "hypersigma"),
         default="auto",
     )
     type_count: Optional[int] = parameter(
@@ -94,5 +99,9 @@ class Change(Task):
         advanced=True,
     )
     device: str = common.device()
+    seed: int = common.seed()
+    weights: Optional[str] = scene_network.weights()
+    size: str = scene_network.size()
+    epochs: int = scene_network.epochs(20)
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.inference.devices import choose_device, describe_device, fast_dtype
-from hsi_toolkit.models.hypersigma.encoders import TransformerSize
+from hsi_toolkit.models.hypersigma.encoders import BASE, TransformerSize
 from hsi_toolkit.models.hypersigma.weights import Weights, load_encoders, read_encoders
 from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.training.parameter_groups import parameter_groups
@@ -115,6 +115,28 @@ class Curve:
             f"{self.epochs} epochs, the best of them number {self.best}: loss "
             f"{self.held_out[self.best - 1]:.4g}, {self.start:.4g} at the start"
         )
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a network came about: the name of its size, what its encoders took over, and its training."""
+
+    size: str
+    taken: tuple[str, ...]
+    curve: Curve
+
+    def facts(self) -> dict[str, str]:
+        """The same in words, by name."""
+        start = "; ".join(self.taken) or "random weights"
+        return {"Network": f"HyperSIGMA {self.size}, from {start}", "Training": self.curve.sentence()}
+
+
+def tile_side(size: TransformerSize, published: int) -> int:
+    """The side of tiles: the published one, or half of it for a network smaller than the published ones.
+
+    A quarter of the tokens takes less than a quarter of the time, which is what such a network is for.
+    """
+    return published // 2 if size.dim < BASE.dim else published
 
 
 @contextmanager
