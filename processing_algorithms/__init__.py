@@ -7,7 +7,9 @@ from .check_engine import CheckEngine
 from .check_scene import CheckScene
 from .classify import Classify
 from .compare import Compare
+from .compress_scene import CompressScene
 from .cut_patches import CutPatches
+from .decompress_scene import DecompressScene
 from .denoise import Denoise
 from .detect_anomalies import DetectAnomalies
 from .detect_change import DetectChange
@@ -42,6 +44,8 @@ ALGORITHMS = (
     CheckScene,
     Resample,
     ExportScene,
+    CompressScene,
+    DecompressScene,
     Features,
     Pretrain,
     CutPatches,

@@ -46,6 +46,7 @@ RASTER_SUFFIXES = (
 #: Suffixes of products and files that the engine opens by their path; QGIS knows less of them, or nothing.
 PRODUCT_SUFFIXES = (
     ".xml", ".zip", ".tar", ".txt", ".hdr", ".he5", ".h5", ".hdf5", ".nc", ".mat", ".npy", ".npz",
+    ".hsz",
 )  # fmt: skip
 #: Columns that the engine takes class colours from, where the layer has no style to take them from.
 COLOUR_COLUMNS = ("color", "colour", "farbe", "couleur", "hex")

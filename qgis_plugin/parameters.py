@@ -45,6 +45,7 @@ _FILTERS = {
     ".json": "JSON files (*.json)",
     ".csv": "CSV files (*.csv)",
     ".txt": "Text files (*.txt)",
+    ".hsz": "Compressed scenes (*.hsz)",
 }
 
 

@@ -1,7 +1,7 @@
 """The predictor: each band from earlier bands of the same pixel and from all bands of its coded neighbours.
 
 Least squares that learn from what was coded, recomputed between chunks by coder and decoder alike (recursive
-least squares in blocks; compare Song et al. 2013, doi 10.1109/LGRS.2013.2257669). Nothing is sent but the
+least squares with forgetting, in blocks; compare Li and Zhu, doi 10.3745/JIPS.02.0219). Nothing is sent but the
 residuals, hence both sides must arrive at the very same numbers on any processor:
 
 - products are summed only over whole numbers below 2**53, exact in any order, so that any BLAS will do;

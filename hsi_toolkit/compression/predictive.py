@@ -214,7 +214,7 @@ class _Coding:
             guess = self._guess(group, member, said)
             np.floor((wanted - guess + self._parameters.error) / self._width, out=steps[member])
             self._store(group * GROUP + member, guess + steps[member] * self._width)
-        self._note(group, np.multiply(steps, self._width, dtype=np.float64))
+        self._note(group, steps * self._width)
         return steps.astype(np.int64)
 
     def restore(self, group: int, residuals: Integers) -> None:
@@ -239,7 +239,7 @@ class _Coding:
         if self._parameters.shift:
             np.floor(values / self._unit, out=self._here[BEFORE + band])
 
-    def _note(self, group: int, residuals: Float64) -> None:
+    def _note(self, group: int, residuals: NDArray[np.floating]) -> None:
         """Keep the squares of the residuals, in predicted units: whole numbers, exact in any order."""
         scaled = np.rint(residuals / self._unit)
         np.clip(scaled, -(2.0**PREDICTED_BITS), 2.0**PREDICTED_BITS, out=scaled)

@@ -37,8 +37,8 @@ class Compress(Task):
     references: ClassVar[Tuple[str, ...]] = (
         "CCSDS 123.0-B-2, Low-Complexity Lossless and Near-Lossless Multispectral and Hyperspectral Image "
         "Compression, 2019",
-        "Song, Zhang and Chen 2013, Lossless Compression of Hyperspectral Imagery via RLS Filter, "
-        "Electronics Letters 49, doi:10.1049/el.2013.1315",
+        "Li and Zhu, Novel Lossless Compression Method for Hyperspectral Images Based on Variable Forgetting "
+        "Factor Recursive Least Squares, J. of Information Processing Systems, doi:10.3745/JIPS.02.0219",
         "Fuchs and Demir 2023, HySpecNet-11k: A Large-Scale Hyperspectral Dataset for Benchmarking "
         "Learning-Based Hyperspectral Image Compression Methods, IGARSS, arXiv:2306.00385",
     )
