@@ -1,9 +1,13 @@
 """Take noise and stripes from a scene."""
 
-from ..hsi_toolkit.tasks import TASKS
+from typing import Any, Dict, List
+
+from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
+from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
 from ..qgis_plugin.styling import Look, first_three, natural
+from .sigma_weights import joined, with_spectral
 
 
 class Denoise(TaskAlgorithm):
@@ -18,3 +22,10 @@ class Denoise(TaskAlgorithm):
     figures = (Figure("COMPONENTS", "Dimensions of the signal", ("components",)),)
     looks = fixed(output=Look("Denoised", natural), difference=Look("Removed", first_three))
     least_bands = 2
+
+    @classmethod
+    def shown(cls) -> List[Parameter]:
+        return with_spectral(shown_parameters(cls.task))
+
+    def adapt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return joined(request)

@@ -1,9 +1,13 @@
 """Give a scene the pixels of a sharper image."""
 
-from ..hsi_toolkit.tasks import TASKS
+from typing import Any, Dict, List
+
+from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
+from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
 from ..qgis_plugin.styling import Look, natural
+from .sigma_weights import joined, with_spectral
 
 
 class Superresolve(TaskAlgorithm):
@@ -18,3 +22,10 @@ class Superresolve(TaskAlgorithm):
     figures = (Figure("RATIO", "How many times smaller the pixels are", ("ratio",)),)
     looks = fixed(output=Look("Sharpened", natural))
     least_bands = 2
+
+    @classmethod
+    def shown(cls) -> List[Parameter]:
+        return with_spectral(shown_parameters(cls.task))
+
+    def adapt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return joined(request)

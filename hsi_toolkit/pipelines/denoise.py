@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import xarray as xr
@@ -56,8 +57,10 @@ def run(task: Denoise, progress: Progress) -> Mapping[str, object]:
     for target in (task.output, task.difference, task.noise_table):
         if target:
             check_output(target, overwrite=task.overwrite)
-    device = choose_device(task.device)
     scene = open_scene(task.scene, task.variable)
+    if task.method == "hypersigma":
+        return _learned(task, scene, progress)
+    device = choose_device(task.device)
     rows = _rows_of_a_block(scene, task.memory_limit)
     survey = survey_scene(scene, task.method, rows, progress.part(0.0, 0.3))
     denoiser = Denoiser(survey.model, _SMOOTHING.get(task.method, "spatial"), device)
@@ -76,6 +79,19 @@ def run(task: Denoise, progress: Progress) -> Mapping[str, object]:
         "components": survey.model.subspace.dimension,
         "bands": table,
     }
+
+
+def _learned(task: Denoise, scene: xr.DataArray, progress: Progress) -> Mapping[str, object]:
+    from hsi_toolkit.pipelines.learned_restoration import learned_denoise
+
+    _good_bands(scene)
+    result = learned_denoise(task, scene, progress)
+    if task.noise_table:
+        table = cast("list[dict[str, object]]", result["bands"])
+        with atomic_path(task.noise_table, overwrite=task.overwrite) as temporary:
+            temporary.write_text(_csv(table), encoding="utf-8")
+    outputs = {"denoised": task.output, "difference": task.difference, "noise_table": task.noise_table}
+    return {**result, "outputs": {name: path for name, path in outputs.items() if path}}
 
 
 def survey_scene(scene: xr.DataArray, method: str, rows: int, progress: Progress) -> Survey:

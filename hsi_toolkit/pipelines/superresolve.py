@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.fusion import Axis, CoupledEndmembers, FusionModel, GridPair, match_grids, sharpen
 from hsi_toolkit.inference.devices import choose_device
@@ -28,6 +29,14 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
     """Fit the tie between both images, then sharpen tile by tile."""
     check_output(task.output, overwrite=task.overwrite)
     scene = open_scene(task.scene, task.variable).hsi.good_bands
+    if task.method == "hypersigma":
+        from hsi_toolkit.pipelines.learned_restoration import learned_superresolve
+
+        return {**learned_superresolve(task, scene, progress), "outputs": {"sharp": task.output}}
+    if not task.guide:
+        raise ParameterError(
+            f"The method {task.method} needs a guide.", "Give a sharper image, or choose hypersigma."
+        )
     guide = open_scene(task.guide).hsi.good_bands
     grids = match_grids(scene, guide)
     guide = guide.isel(y=grids.guide_rows, x=grids.guide_cols)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Optional, Tuple
 
-from . import common
+from . import common, scene_network
 from .base import Task, parameter
+from .train import HYPERSIGMA_PAPER
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,9 @@ class Denoise(Task):
         "impulses are found by what the other bands of a line or pixel say, and put right before. Pixels "
         "whose spectra are foreign to the rest keep what is theirs. Units, wavelengths, bad bands, no-data "
         "and georeference stay; bad bands are passed on unchanged. The scene is read twice, in blocks of "
-        "rows; memory does not grow with its length."
+        "rows; memory does not grow with its length. The method hypersigma trains transformers on the scene "
+        "with more noise of the kind measured in it, or takes a released denoiser; it takes minutes where "
+        "the others take seconds."
     )
     group: ClassVar[str] = "Analysis"
     tags: ClassVar[Tuple[str, ...]] = (
@@ -33,6 +36,7 @@ class Denoise(Task):
         "FastHyDe",
         "SNR",
         "smoothing",
+        "HyperSIGMA",
     )
     references: ClassVar[Tuple[str, ...]] = (
         "Bioucas-Dias and Nascimento 2008, Hyperspectral Subspace Identification, IEEE Transactions on "
@@ -44,6 +48,7 @@ class Denoise(Task):
         "Transactions on Image Processing 16, doi:10.1109/TIP.2007.901238",
         "Green et al. 1988, A Transformation for Ordering Multispectral Data in Terms of Image Quality, IEEE "
         "Transactions on Geoscience and Remote Sensing 26, doi:10.1109/36.3001",
+        HYPERSIGMA_PAPER,
     )
     examples: ClassVar[Tuple[str, ...]] = (
         "hsi denoise scene.hdr -o clean.tif",
@@ -62,8 +67,9 @@ class Denoise(Task):
         "choice",
         "Method",
         "auto: by what is found; subspace: noise alone; robust: stripes, dead lines and impulses too; "
-        "destripe: these lines alone; mnf: pixel by pixel, no spatial smoothing.",
-        choices=("auto", "subspace", "robust", "destripe", "mnf"),
+        "destripe: these lines alone; mnf: pixel by pixel, no spatial smoothing; hypersigma: a network "
+        "trained on the scene, or a released denoiser.",
+        choices=("auto", "subspace", "robust", "destripe", "mnf", "hypersigma"),
         default="auto",
     )
     difference: Optional[str] = parameter(
@@ -80,6 +86,10 @@ class Denoise(Task):
         suffixes=(".csv",),
         default=None,
     )
+    weights: Optional[str] = scene_network.weights()
+    size: str = scene_network.size()
+    epochs: int = scene_network.epochs(20)
+    seed: int = common.seed()
     variable: Optional[str] = common.variable()
     device: str = common.device()
     memory_limit: Optional[int] = common.memory_limit()

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Optional, Tuple
 
-from . import common
+from . import common, scene_network
 from .base import Task, parameter
+from .train import HYPERSIGMA_PAPER
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Superresolve(Task):
         "same place and, at best, the same day. Response functions and point spread are estimated from the "
         "pair. The guide must lie in the scene's coordinate system; without coordinates both must cover the "
         "same ground. Memory does not grow with the images. Materials that the guide's bands cannot tell "
-        "apart keep the scene's own resolution."
+        "apart keep the scene's own resolution. Without a guide the method hypersigma trains transformers to "
+        "restore the scene from its own block means, and applies them to the scene: plausible detail, not "
+        "measured detail."
     )
     group: ClassVar[str] = "Analysis"
     tags: ClassVar[Tuple[str, ...]] = ("fusion", "pansharpening", "super-resolution", "sharpen", "Sentinel-2")
@@ -35,13 +38,14 @@ class Superresolve(Task):
         "Simões et al. 2015, A Convex Formulation for Hyperspectral Image Superresolution via Subspace-Based "
         "Regularization, IEEE Transactions on Geoscience and Remote Sensing 53, "
         "doi:10.1109/TGRS.2014.2375320",
+        HYPERSIGMA_PAPER,
     )
-    examples: ClassVar[Tuple[str, ...]] = ("hsi superresolve scene.hdr --guide sentinel2.tif -o sharp.tif",)
+    examples: ClassVar[Tuple[str, ...]] = (
+        "hsi superresolve scene.hdr --guide sentinel2.tif -o sharp.tif",
+        "hsi superresolve scene.hdr --method hypersigma --scale 2 -o sharp.tif",
+    )
 
     scene: str = common.scene()
-    guide: str = parameter(
-        "raster", "Guide", "The sharper image: multispectral, colour or panchromatic.", option="-g"
-    )
     output: str = parameter(
         "raster_output",
         "Sharp scene",
@@ -49,15 +53,34 @@ class Superresolve(Task):
         suffixes=common.MAP_SUFFIXES,
         option="-o",
     )
+    guide: Optional[str] = parameter(
+        "raster",
+        "Guide",
+        "The sharper image: multispectral, colour or panchromatic; every method but hypersigma needs one.",
+        default=None,
+        option="-g",
+    )
     method: str = parameter(
         "choice",
         "Method",
         "gsa: component substitution with regression, robust and fast; bayes: the most probable cube under "
         "both images and their noise, sharper where the scene has little noise; cnmf: coupled non-negative "
-        "factorisation, fractions of the scene's purest spectra.",
-        choices=("gsa", "bayes", "cnmf"),
+        "factorisation, fractions of the scene's purest spectra; hypersigma: without a guide, a network "
+        "trained on the scene.",
+        choices=("gsa", "bayes", "cnmf", "hypersigma"),
         default="gsa",
     )
+    scale: str = parameter(
+        "choice",
+        "Scale",
+        "For hypersigma: how many times smaller the pixels become. With a guide its pixels decide.",
+        choices=("2", "4", "8"),
+        default="2",
+    )
+    weights: Optional[str] = scene_network.weights()
+    size: str = scene_network.size()
+    epochs: int = scene_network.epochs(20)
+    seed: int = common.seed()
     variable: Optional[str] = common.variable()
     device: str = common.device()
     memory_limit: Optional[int] = common.memory_limit()

@@ -1,0 +1,148 @@
+"""Denoising and super-resolution by networks that are trained on the scene."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from hsi_toolkit.denoising.learned import learn_denoiser
+from hsi_toolkit.errors import Cancelled, ModelError, ParameterError, SceneError
+from hsi_toolkit.models.bundle import ModelBundle, ModelMetadata, parts
+from hsi_toolkit.models.hypersigma.denoising import FusionDenoiser, denoising_config
+from hsi_toolkit.models.hypersigma.description import described
+from hsi_toolkit.models.hypersigma.encoders import SIZES, TransformerSize
+from hsi_toolkit.models.importing import DENOISER
+from hsi_toolkit.models.metadata import Architecture
+from hsi_toolkit.pipelines import run
+from hsi_toolkit.progress import Progress
+from hsi_toolkit.scene import RasterWriter, open_scene
+from hsi_toolkit.tasks import TASKS
+from hsi_toolkit.training.per_scene import Start
+
+BANDS = 6
+TINY = TransformerSize(dim=12, depth=4, heads=2, out_indices=(0, 1, 2, 3), interval=2, drop_path=0.0)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """The small size in a few milliseconds, and few tiles."""
+    monkeypatch.setattr("hsi_toolkit.models.hypersigma.encoders.SIZES", {**SIZES, "small": TINY})
+    for module in ("hsi_toolkit.denoising.learned", "hsi_toolkit.fusion.learned"):
+        monkeypatch.setattr(f"{module}.TILES", 8)
+        monkeypatch.setattr(f"{module}.SIDE", 16)
+
+
+def clean_cube(rows=40, columns=36):
+    y, x = np.mgrid[:rows, :columns] / 9.0
+    maps = np.stack([np.sin(x) + 1.5, np.cos(y) + 1.5, np.sin(x + y) + 1.5])
+    mixing = np.random.default_rng(0).random((BANDS, 3))
+    return np.einsum("bm,myx->byx", mixing, maps).astype(np.float32) * 100
+
+
+@pytest.fixture
+def scene_path(tmp_path):
+    """A noisy scene whose third band is bad and whose corner is without data."""
+    cube = clean_cube() + np.random.default_rng(1).normal(0, 10, (BANDS, 40, 36)).astype(np.float32)
+    cube[:, :2, :2] = np.nan
+    path = tmp_path / "scene.tif"
+    like = xr.DataArray(cube, dims=("band", "y", "x"))
+    with RasterWriter(path, like=like, count=BANDS, good=np.arange(BANDS) != 2) as writer:
+        writer.write(cube, 0)
+    return path
+
+
+def task(name, **values):
+    return TASKS[name].from_dict({"method": "hypersigma", "device": "cpu", **values})
+
+
+def test_denoising_keeps_what_is_bad_or_missing_and_says_what_it_removed(scene_path, tmp_path):
+    outputs = {
+        "output": str(tmp_path / "clean.tif"),
+        "difference": str(tmp_path / "removed.tif"),
+        "noise_table": str(tmp_path / "noise.csv"),
+    }
+    result = run(task("denoise", scene=str(scene_path), epochs=2, **outputs))
+    given, clean, removed = (
+        open_scene(path).values for path in (scene_path, outputs["output"], outputs["difference"])
+    )
+    assert np.array_equal(clean[2], given[2], equal_nan=True)
+    assert np.array_equal(np.isnan(clean), np.isnan(given))
+    np.testing.assert_allclose(removed, given - clean, atol=1e-3)
+    assert result["warnings"] == ["1 bands marked as bad were passed on unchanged."]
+    assert [band["band"] for band in result["bands"]] == [1, 2, 4, 5, 6]
+    assert "from random weights" in result["facts"]["Network"]
+    assert len((tmp_path / "noise.csv").read_text().splitlines()) == BANDS
+
+
+def test_the_same_seed_denoises_the_same(scene_path, tmp_path):
+    cubes = []
+    for name in ("a", "b"):
+        path = str(tmp_path / f"{name}.tif")
+        run(task("denoise", scene=str(scene_path), epochs=1, output=path, seed=4))
+        cubes.append(open_scene(path).values)
+    assert np.array_equal(*cubes, equal_nan=True)
+
+
+def released(path, bands):
+    torch.manual_seed(0)
+    config = denoising_config(bands, 16, 9, TINY)
+    metadata = ModelMetadata("denoiser", "denoiser", Architecture(DENOISER, described(config)))
+    network = FusionDenoiser(config)
+    ModelBundle(metadata, parts(network=network.state_dict())).save(path)
+    return network.eval()
+
+
+def test_a_released_denoiser_is_used_as_it_is(scene_path, tmp_path):
+    released(tmp_path / "denoiser.safetensors", BANDS - 1)
+    result = run(
+        task(
+            "denoise",
+            scene=str(scene_path),
+            output=str(tmp_path / "clean.tif"),
+            weights=str(tmp_path / "denoiser.safetensors"),
+        )
+    )
+    assert result["facts"]["Network"] == "released"
+
+
+def test_a_released_denoiser_of_other_bands_is_refused(scene_path, tmp_path):
+    released(tmp_path / "denoiser.safetensors", 9)
+    start = Start(weights=str(tmp_path / "denoiser.safetensors"), device="cpu")
+    with pytest.raises(ModelError, match="is for 9 bands, and 5 bands of the scene are good"):
+        learn_denoiser(open_scene(scene_path).hsi.good_bands, start, 1, Progress())
+
+
+def test_training_to_denoise_can_be_cancelled(scene_path):
+    class Cancelling(Progress):
+        def cancelled(self):
+            return True
+
+    with pytest.raises(Cancelled):
+        learn_denoiser(open_scene(scene_path).hsi.good_bands, Start(device="cpu"), 3, Cancelling())
+
+
+def test_sharpening_without_a_guide_keeps_place_and_means(tmp_path, scene_path):
+    path = tmp_path / "sharp.tif"
+    result = run(task("superresolve", scene=str(scene_path), output=str(path), epochs=1))
+    coarse, sharp = open_scene(scene_path).hsi.good_bands, open_scene(path)
+    assert sharp.shape == (BANDS - 1, 80, 72)
+    assert result["ratio"] == 2
+    means = sharp.values.reshape(BANDS - 1, 40, 2, 36, 2).mean(axis=(2, 4))
+    known = np.isfinite(coarse.values)
+    assert np.isnan(means[~known]).all()
+    # Close to what bicubic interpolation gives after so little training.
+    assert np.abs(means[known] - coarse.values[known]).mean() < 15
+
+
+def test_a_scene_too_small_for_the_scale_is_refused(scene_path, tmp_path):
+    with pytest.raises(SceneError, match="training for a scale of 8 takes 64 × 64"):
+        run(task("superresolve", scene=str(scene_path), output=str(tmp_path / "s.tif"), scale="8"))
+
+
+def test_methods_with_a_guide_ask_for_it(scene_path, tmp_path):
+    with pytest.raises(ParameterError, match="The method gsa needs a guide"):
+        run(
+            TASKS["superresolve"].from_dict(
+                {"scene": str(scene_path), "output": str(tmp_path / "s.tif"), "method": "gsa"}
+            )
+        )
