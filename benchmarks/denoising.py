@@ -85,7 +85,7 @@ def denoise(cube: Cube) -> Cube:
 
     good = ("band", np.ones(len(cube), bool))
     scene = xr.DataArray(cube, dims=("band", "y", "x"), coords={"good": good})
-    survey = survey_scene(scene, "auto", cube.shape[1], Progress())
+    survey = survey_scene(scene, "auto", Progress())
     denoiser = Denoiser(survey.model, "spatial", torch.device("cpu"))
     return next(iter(denoiser.blocks([(cube, 0)]))).clean
 

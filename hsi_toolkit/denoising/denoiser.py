@@ -1,16 +1,15 @@
 """Denoising a scene in blocks of rows, with what is known of its noise."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from hsi_toolkit.denoising.collaborative import REACH, STEP, collaborative_filter
+from hsi_toolkit.denoising.collaborative import CollaborativeFilter
 from hsi_toolkit.denoising.robust import fit_incomplete, outliers
 from hsi_toolkit.denoising.statistics import Float32, Float64
 from hsi_toolkit.denoising.stripes import LineFaults
@@ -19,7 +18,8 @@ from hsi_toolkit.progress import Progress
 
 Smoothing = Literal["spatial", "spectral", "none"]
 
-_PIXELS = 1 << 15  # that are whitened together
+_PIXELS = 1 << 13  # that are worked on together: their spectra stay in the cache
+_SUSPECT = 0.8  # of the threshold: what a plain fit leaves of an impulse beyond it at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +44,20 @@ class CleanBlock:
     given: Float32
     clean: Float32
     y0: int
-    y1: int
+
+    @property
+    def y1(self) -> int:
+        """The row after the last one."""
+        return int(self.y0 + self.given.shape[1])
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Projected:
-    """A block in the signal's subspace, waiting for its neighbours."""
+    """A block whose components are being filtered, and what its pixels hold beyond the subspace."""
 
     given: Float32
     y0: int
-    components: Tensor  # (n, rows, cols)
-    known: Tensor  # (rows, cols) bool
-    foreign: list[tuple[Tensor, Tensor]]  # pixels of the block, and what they hold beyond the subspace
+    foreign: list[tuple[Tensor, Tensor]]
 
 
 class Denoiser:
@@ -85,109 +87,217 @@ class Denoiser:
         self.outliers, self.removed, self.pixels = np.zeros(bands, np.int64), np.zeros(bands), 0
 
     def blocks(
-        self, blocks: Iterable[tuple[Float32, int]], progress: Progress | None = None
+        self,
+        blocks: Iterable[tuple[Float32, int]],
+        progress: Progress | None = None,
+        *,
+        x0: int = 0,
+        own: slice | None = None,
     ) -> Iterator[CleanBlock]:
         """Denoise blocks (bands, rows, cols) float32, each with the scene's row it starts at.
 
-        All blocks but the last must have a multiple of ``STEP`` rows. If they have at least ``REACH``, what
-        comes out does not depend on how the scene is cut.
-        """
-        progress = progress or Progress()
-        above: Tensor | None = None
-        waiting: _Projected | None = None
-        for data, y0 in blocks:
-            if self._smoothing == "none":
-                yield self._finished(data, y0, self._repaired(data, y0))
-                continue
-            arrived = self._project(data, y0)
-            if waiting is not None:
-                yield self._smoothed(waiting, above, arrived.components[:, :REACH], progress)
-                above = _last_rows(above, waiting.components)
-            waiting = arrived
-        if waiting is not None:
-            yield self._smoothed(waiting, above, None, progress)
+        What comes out does not depend on how the scene is cut into blocks.
 
-    def _parts(self, data: Float32, y0: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Runs of pixels of a block: where, whitened without offsets and outliers, and which were changed."""
+        Args:
+            blocks: of the scene or of a part of its columns, from top to bottom.
+            progress: asked for cancellation.
+            x0: the scene's column that the blocks start at.
+            own: columns of the blocks that count, and come out; the others are their surroundings.
+        """
+        progress, own = progress or Progress(), own or slice(None)
+        if self._smoothing == "none":
+            for data, y0 in blocks:
+                yield self._finished(data, y0, self._repaired(data, y0, x0, progress), own)
+            return
+        waiting: deque[_Projected] = deque()
+        done: list[Tensor] = []
+        rows: _Rows | None = None
+        for data, y0 in blocks:
+            rows = rows or self._rows(data.shape[2], progress)
+            block, components, known = self._project(data, y0, x0, progress)
+            waiting.append(block)
+            done.append(rows.push(components, known))
+            yield from self._completed(waiting, done, own)
+        if rows is not None:
+            done.append(rows.finish())
+            yield from self._completed(waiting, done, own)
+
+    def _rows(self, columns: int, progress: Progress) -> "_Rows":
+        if self._smoothing == "spatial":
+            dimension = self._model.subspace.dimension
+            return _Smoothed(CollaborativeFilter(dimension, columns, self._device, progress))
+        return _Weighted(self._gain)
+
+    def _parts(
+        self, data: Float32, y0: int, x0: int, progress: Progress
+    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor | None]]:
+        """Whitened pixels of a block without offsets and outliers, run by run.
+
+        Yields:
+            Which rows; (bands, pixels) whitened; (n, pixels) their components; (bands, pixels) bool, the
+            values that were made up, None if there are none.
+        """
         bands, rows, cols = data.shape
         height = max(1, _PIXELS // cols)
         for top in range(0, rows, height):
-            part, dead = self._model.faults.correct(data[:, top : top + height], y0 + top)
+            progress.check()
+            part, dead = self._model.faults.correct(data[:, top : top + height], y0 + top, x0)
             spectra = torch.as_tensor(part.reshape(bands, -1), device=self._device)
-            unknown = ~torch.isfinite(spectra)
-            wrong = torch.as_tensor(dead.reshape(bands, -1), device=self._device) | unknown
-            whitened = self._tensors.whiten(torch.where(unknown, self._tensors.mean[:, None], spectra))
-            if self._threshold is not None:
-                found = outliers(whitened, self._tensors.basis, wrong, self._threshold)
-                self.outliers += found.sum(1).cpu().numpy()
-                wrong = wrong | found
-            complete = fit_incomplete(whitened, self._tensors.basis, wrong)
-            yield slice(top * cols, top * cols + spectra.shape[1]), complete, wrong
+            whitened = self._tensors.whiten(spectra)
+            components = self._tensors.basis.T @ whitened
+            wrong = None if dead is None else torch.as_tensor(dead.reshape(bands, -1), device=self._device)
+            made_up = self._complete(whitened, components, wrong)
+            yield slice(top, top + height), whitened, components, made_up
 
-    def _repaired(self, data: Float32, y0: int) -> Float32:
+    def _complete(self, whitened: Tensor, components: Tensor, dead: Tensor | None) -> Tensor | None:
+        """Fill in missing, dead and outlying values in place, and say which they were."""
+        concerned = ~torch.isfinite(components.sum(0))
+        if dead is not None:
+            concerned |= dead.any(0)
+        if self._threshold is not None:
+            residual = whitened - self._tensors.basis @ components
+            free = 1 - self._tensors.basis.square().sum(1)
+            concerned |= (residual.abs() > (_SUSPECT * free * self._threshold)[:, None]).any(0)
+        if not bool(concerned.any()):
+            return None
+        pixels = torch.nonzero(concerned)[:, 0]
+        spectra = whitened[:, pixels]
+        unknown = ~torch.isfinite(spectra)
+        spectra = torch.where(unknown, 0.0, spectra)
+        wrong = unknown if dead is None else unknown | dead[:, pixels]
+        if self._threshold is not None:
+            found = outliers(spectra, self._tensors.basis, wrong, self._threshold)
+            self.outliers += found.sum(1).cpu().numpy()
+            wrong = wrong | found
+        complete = fit_incomplete(spectra, self._tensors.basis, wrong)
+        whitened[:, pixels] = complete
+        components[:, pixels] = self._tensors.basis.T @ complete
+        made_up = torch.zeros(whitened.shape, dtype=torch.bool, device=whitened.device)
+        made_up[:, pixels] = wrong
+        return made_up
+
+    def _repaired(self, data: Float32, y0: int, x0: int, progress: Progress) -> Float32:
         """The block without offsets, dead lines and impulses filled in; noise stays."""
-        result = np.empty_like(data).reshape(len(data), -1)
-        for where, complete, _ in self._parts(data, y0):
-            spectra = complete * self._tensors.sigma[:, None] + self._tensors.mean[:, None]
-            result[:, where] = spectra.cpu().numpy()
-        return result.reshape(data.shape)
+        clean = np.empty_like(data)
+        for rows, whitened, _, made_up in self._parts(data, y0, x0, progress):
+            part, _ = self._model.faults.correct(data[:, rows], y0 + rows.start, x0)
+            if made_up is not None:
+                filled = (whitened * self._tensors.sigma[:, None] + self._tensors.mean[:, None]).cpu().numpy()
+                part = np.where(made_up.cpu().numpy().reshape(part.shape), filled.reshape(part.shape), part)
+            clean[:, rows] = part
+        return clean
 
-    def _project(self, data: Float32, y0: int) -> _Projected:
+    def _project(
+        self, data: Float32, y0: int, x0: int, progress: Progress
+    ) -> tuple[_Projected, Tensor, Tensor]:
+        """The block, its components (n, rows, cols), and (rows, cols) bool, where there are data."""
         bands, rows, cols = data.shape
-        components = torch.empty(self._model.subspace.dimension, rows * cols, device=self._device)
-        known = torch.empty(rows * cols, dtype=torch.bool, device=self._device)
+        components = torch.empty(self._model.subspace.dimension, rows, cols, device=self._device)
+        known = torch.ones(rows, cols, dtype=torch.bool, device=self._device)
         foreign = []
-        for where, complete, wrong in self._parts(data, y0):
-            part = self._tensors.basis.T @ complete
-            components[:, where] = part
-            known[where] = wrong.sum(0) < bands
-            pixels, residual = self._tensors.foreign(complete, part)
-            foreign.append((pixels + where.start, residual))
-        return _Projected(data, y0, components.reshape(-1, rows, cols), known.reshape(rows, cols), foreign)
+        for part, whitened, coefficients, made_up in self._parts(data, y0, x0, progress):
+            components[:, part] = coefficients.reshape(len(components), -1, cols)
+            if made_up is not None:
+                known[part] = (made_up.sum(0) < bands).reshape(-1, cols)
+            pixels, residual = self._tensors.foreign(whitened, coefficients)
+            if len(pixels):
+                foreign.append((pixels + part.start * cols, residual))
+        return _Projected(data, y0, foreign), components, known
 
-    def _smoothed(
-        self, block: _Projected, above: Tensor | None, below: Tensor | None, progress: Progress
-    ) -> CleanBlock:
-        """The block denoised with the rows of components around it."""
-        filled = _filled(block.components, block.known)
-        if self._smoothing == "spectral":
-            components = block.components * self._gain[:, None, None]
-        else:
-            around = [each for each in (above, filled, below) if each is not None]
-            first = 0 if above is None else above.shape[1]
-            smooth = collaborative_filter(torch.cat(around, dim=1), progress)
-            components = smooth[:, first : first + filled.shape[1]]
-        flat = components.reshape(len(components), -1)
-        result = np.empty((len(block.given), flat.shape[1]), np.float32)
-        for start in range(0, flat.shape[1], _PIXELS):
-            part = slice(start, start + _PIXELS)
-            result[:, part] = self._tensors.restore(flat[:, part]).cpu().numpy()
+    def _completed(self, waiting: deque[_Projected], done: list[Tensor], own: slice) -> Iterator[CleanBlock]:
+        """The waiting blocks whose components are all done."""
+        ready = sum(each.shape[1] for each in done)
+        while waiting and waiting[0].given.shape[1] <= ready:
+            block = waiting.popleft()
+            rows = block.given.shape[1]
+            components = torch.cat(done, dim=1)
+            done[:] = [components[:, rows:]]
+            ready -= rows
+            yield self._finished(block.given, block.y0, self._restored(block, components[:, :rows]), own)
+
+    def _restored(self, block: _Projected, components: Tensor) -> Float32:
+        clean = np.empty_like(block.given)
+        _, rows, cols = block.given.shape
+        height = max(1, _PIXELS // cols)
+        for top in range(0, rows, height):
+            part = components[:, top : top + height]
+            spectra = self._tensors.restore(part.reshape(len(part), -1))
+            clean[:, top : top + height] = spectra.reshape(len(clean), *part.shape[1:]).cpu().numpy()
+        flat = clean.reshape(len(clean), -1)
         for pixels, residual in block.foreign:
-            result[:, pixels.cpu().numpy()] += residual.cpu().numpy()
-        return self._finished(block.given, block.y0, result.reshape(block.given.shape))
+            flat[:, pixels.cpu().numpy()] += residual.cpu().numpy()
+        return clean
 
-    def _finished(self, given: Float32, y0: int, clean: Float32) -> CleanBlock:
-        for band in range(len(given)):
-            unknown = ~np.isfinite(given[band])
-            clean[band][unknown] = np.nan
-            change = np.where(unknown, 0, given[band] - clean[band])
-            self.removed[band] += float(np.square(change, dtype=np.float64).sum())
-        self.pixels += int(np.isfinite(given).any(axis=0).sum())
-        return CleanBlock(given, clean, y0, y0 + given.shape[1])
-
-
-def _last_rows(above: Tensor | None, components: Tensor) -> Tensor:
-    """The rows that the next block needs above it, a whole number of steps."""
-    joined = components if above is None else torch.cat([above, components], dim=1)
-    return joined[:, -min(REACH, joined.shape[1] // STEP * STEP) :].clone()
+    def _finished(self, given: Float32, y0: int, clean: Float32, own: slice) -> CleanBlock:
+        given, clean = given[:, :, own], clean[:, :, own]
+        known = np.zeros(given.shape[1:], bool)
+        for band, (before, after) in enumerate(zip(given, clean, strict=True)):
+            finite = np.isfinite(before)
+            after[~finite] = np.nan
+            known |= finite
+            change = (before - after)[finite]
+            self.removed[band] += float(np.dot(change, change))
+        self.pixels += int(known.sum())
+        return CleanBlock(given, clean, y0)
 
 
-def _filled(components: Tensor, known: Tensor) -> Tensor:
-    """Component images whose pixels without data have the values of the nearest one with data."""
-    if bool(known.all()) or not bool(known.any()):
+class _Rows:
+    """Takes rows of components as they come, and gives filtered ones."""
+
+    def push(self, components: Tensor, known: Tensor) -> Tensor:
+        """Rows (n, rows, cols) in, with (rows, cols) bool, where there are data; rows that are done out."""
+        raise NotImplementedError
+
+    def finish(self) -> Tensor:
+        """The rows that are left."""
+        raise NotImplementedError
+
+
+class _Weighted(_Rows):
+    """Each pixel alone, its components weighted by their share of signal."""
+
+    def __init__(self, gain: Tensor) -> None:
+        self._gain = gain
+
+    def push(self, components: Tensor, known: Tensor) -> Tensor:
+        return components * self._gain[:, None, None]
+
+    def finish(self) -> Tensor:
+        return self._gain.new_zeros(len(self._gain), 0, 0)
+
+
+class _Smoothed(_Rows):
+    """Filtered with their surroundings; pixels without data have the values of others."""
+
+    def __init__(self, images: CollaborativeFilter) -> None:
+        self._images = images
+        self._above: Tensor | None = None
+
+    def push(self, components: Tensor, known: Tensor) -> Tensor:
+        filled = _filled(components, known, self._above)
+        self._above = filled[:, -1].clone()
+        return self._images.push(filled)
+
+    def finish(self) -> Tensor:
+        return self._images.finish()
+
+
+def _filled(components: Tensor, known: Tensor, above: Tensor | None) -> Tensor:
+    """Component images whose pixels without data have the values of the nearest one with data in their row.
+
+    A row without data is like the one above it, which for the first row is ``above`` (n, cols).
+    """
+    if bool(known.all()):
         return components
-    nearest: NDArray[np.intp] = distance_transform_edt(
-        ~known.cpu().numpy(), return_distances=False, return_indices=True
-    )
-    rows, cols = (torch.from_numpy(each.astype(np.int64)).to(components.device) for each in nearest)
-    return components[:, rows, cols]
+    column = torch.arange(known.shape[1], device=known.device).expand(known.shape)
+    beyond = len(column[0]) * 2
+    left = torch.where(known, column, -beyond).cummax(1).values
+    right = torch.where(known, column, beyond).flip(1).cummin(1).values.flip(1)
+    nearest = torch.where(column - left <= right - column, left, right)
+    empty = ~known.any(1)
+    nearest[empty] = 0
+    filled = components.gather(2, nearest.expand(components.shape))
+    for row in torch.nonzero(empty)[:, 0].tolist():
+        before = filled[:, row - 1] if row else above
+        filled[:, row] = 0.0 if before is None else before
+    return filled

@@ -8,6 +8,7 @@ import torch
 from hsi_toolkit.denoising.robust import fit_incomplete, outliers
 from hsi_toolkit.denoising.statistics import Flags, Float32, Float64
 from hsi_toolkit.denoising.subspace import SignalSubspace
+from hsi_toolkit.progress import Progress
 
 _DEVIATIONS = 5.0  # Gaussian noise is that far off once in two million values
 _SPREAD_SHARE = 0.03  # an impulse is also no small matter compared with what the band shows
@@ -61,7 +62,12 @@ def find_impulses(sample: Float32, missing: Flags, subspace: SignalSubspace) -> 
 
 
 def refit(
-    sample: Float32, missing: Flags, subspace: SignalSubspace, *, impulses: bool
+    sample: Float32,
+    missing: Flags,
+    subspace: SignalSubspace,
+    *,
+    impulses: bool,
+    progress: Progress | None = None,
 ) -> tuple[SignalSubspace, Impulses]:
     """Signal and noise of a sample without its missing values and, if asked for, its impulses.
 
@@ -71,11 +77,14 @@ def refit(
     Args:
         sample, missing, subspace: as in ``find_impulses``.
         impulses: whether to look for them.
+        progress: asked for cancellation.
     """
+    progress = progress or Progress()
     bands, pixels = sample.shape
     gone = torch.from_numpy(missing)
     found = Impulses(np.full(bands, np.inf), np.zeros(bands))
     for _ in range(_ROUNDS):
+        progress.check()
         tensors = subspace.tensors(torch.device("cpu"))
         whitened = tensors.whiten(torch.from_numpy(sample))
         wrong = gone

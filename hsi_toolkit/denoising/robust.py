@@ -21,12 +21,16 @@ def fit_incomplete(whitened: Tensor, basis: Tensor, missing: Tensor) -> Tensor:
     Returns:
         The spectra, (bands, pixels), with the fit where they were missing.
     """
-    if not missing.any():
+    concerned = torch.nonzero(missing.any(0))[:, 0]
+    if not len(concerned):
         return whitened
-    filled = torch.where(missing, torch.zeros_like(whitened), whitened)
+    gone, given = missing[:, concerned], whitened[:, concerned]
+    filled = torch.where(gone, 0.0, given)
     for _ in range(_ITERATIONS):
-        filled = torch.where(missing, basis @ (basis.T @ filled), whitened)
-    return filled
+        filled = torch.where(gone, basis @ (basis.T @ filled), given)
+    complete = whitened.clone()
+    complete[:, concerned] = filled
+    return complete
 
 
 def outliers(whitened: Tensor, basis: Tensor, missing: Tensor, threshold: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What denoising has to know of a scene, gathered in one pass: covariances, line means, constant lines."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,44 +11,56 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+_SEGMENTS, _SHORTEST_SEGMENT = 8, 8  # of a line; pixels
+_DIFFERENCES = 1 << 22  # as many as noise is measured from
+
 
 class LineStatistics:
     """Sums and extremes of every line of every band, along one direction.
 
-    Sums are of both halves of each line, so that what is true of the whole line can be told from what only a
+    Sums are of segments of each line, so that what is true of the whole line can be told from what only a
     part of it shows.
 
+    Args:
+        bands, lines: how many there are.
+        length: of a line, pixels.
+
     Attributes:
-        counts: (2, lines) pixels with data.
-        totals: (2, bands, lines) their sums.
+        counts: (segments, lines) pixels with data.
+        totals: (segments, bands, lines) their sums.
         low, high: (bands, lines) their extremes; ±inf where a line has no data.
     """
 
-    def __init__(self, bands: int, lines: int) -> None:
-        self.counts = np.zeros((2, lines))
-        self.totals = np.zeros((2, bands, lines))
+    def __init__(self, bands: int, lines: int, length: int) -> None:
+        self._length, self._segments = length, max(1, min(_SEGMENTS, length // _SHORTEST_SEGMENT))
+        self.counts = np.zeros((self._segments, lines))
+        self.totals = np.zeros((self._segments, bands, lines))
         self.low = np.full((bands, lines), np.inf, np.float32)
         self.high = np.full((bands, lines), -np.inf, np.float32)
 
-    def add(self, values: Float32, known: Flags, axis: int, lines: slice, middle: int) -> None:
-        """Add a block.
+    def add_across(self, values: Float32, known: Flags, first: int) -> None:
+        """Add a part (bands, positions, lines) of all lines that starts at position ``first`` along them."""
+        segment = (first + np.arange(values.shape[1])) * self._segments // self._length
+        for number in np.unique(segment):
+            part = slice(*np.searchsorted(segment, (number, number + 1)))
+            self.counts[number] += known[part].sum(axis=0)
+            self.totals[number] += values[:, part].sum(axis=1)
+        self._stretch(values, known, 1, slice(None))
 
-        Args:
-            values: (bands, rows, cols), zero where it is not known.
-            known: (rows, cols) where there is data.
-            axis: along which the lines run, 1 for columns and 2 for rows.
-            lines: which lines of the scene these are.
-            middle: position along ``axis`` of the block at which the second half of the lines begins.
-        """
-        for half, part in enumerate((slice(0, max(0, middle)), slice(max(0, middle), None))):
-            chosen = (slice(None), part) if axis == 1 else (slice(None), slice(None), part)
-            self.counts[half, lines] += known[chosen[1:]].sum(axis=axis - 1)
-            self.totals[half, :, lines] += values[chosen].sum(axis=axis, dtype=np.float64)
+    def add_whole(self, values: Float32, known: Flags, lines: slice) -> None:
+        """Add whole lines (bands, lines, positions)."""
+        segment = np.arange(self._length) * self._segments // self._length
+        member = np.equal.outer(segment, np.arange(self._segments)).astype(np.float32)
+        self.counts[:, lines] += (known @ member).T
+        self.totals[:, :, lines] += (values @ member).transpose(2, 0, 1)
+        self._stretch(values, known, 2, lines)
+
+    def _stretch(self, values: Float32, known: Flags, axis: int, lines: slice) -> None:
         low, high = values, values
         if not known.all():
             low, high = np.where(known, values, np.inf), np.where(known, values, -np.inf)
-        self.low[:, lines] = np.minimum(self.low[:, lines], low.min(axis=axis))
-        self.high[:, lines] = np.maximum(self.high[:, lines], high.max(axis=axis))
+        np.minimum(self.low[:, lines], low.min(axis=axis), out=self.low[:, lines])
+        np.maximum(self.high[:, lines], high.max(axis=axis), out=self.high[:, lines])
 
     @property
     def count(self) -> Float64:
@@ -58,18 +72,18 @@ class LineStatistics:
         """(bands, lines) means, zero for a line without data."""
         return np.asarray(self.totals.sum(axis=0) / np.maximum(self.count, 1))
 
-    @property
-    def half_means(self) -> Float64:
-        """(2, bands, lines) means of both halves, zero where they have no data."""
-        return np.asarray(self.totals / np.maximum(self.counts, 1)[:, None])
+    def segments(self) -> Iterator[tuple[Float64, Float64]]:
+        """(lines,) pixels with data and (bands, lines) means of each segment, zero where it has no data."""
+        for count, total in zip(self.counts, self.totals, strict=True):
+            yield count, total / np.maximum(count, 1)
 
 
 class SceneStatistics:
     """Statistics of a scene given in blocks of whole rows from top to bottom.
 
-    Pixels without data in any band are left out. Mixed second differences, (a - b - c + d) / 2 over each
-    square of four pixels, have the variance of the noise, none of the offsets of striped lines, and little of
-    the scene.
+    Pixels without data in any band are left out. Mixed second differences, (a - b - c + d) / 2 over
+    squares of four pixels, have the variance of the noise, none of the offsets of striped lines, and little
+    of the scene. Large scenes have more of them than it takes; then they are of evenly spaced pairs of rows.
 
     Attributes:
         spectra: covariance of the pixels.
@@ -79,30 +93,37 @@ class SceneStatistics:
 
     def __init__(self, bands: int, rows: int, cols: int) -> None:
         self.spectra, self.differences = StreamingCovariance(bands), StreamingCovariance(bands)
-        self.columns, self.rows = LineStatistics(bands, cols), LineStatistics(bands, rows)
+        self.columns, self.rows = LineStatistics(bands, cols, rows), LineStatistics(bands, rows, cols)
+        self._every = max(1, rows * cols // _DIFFERENCES)
         self._next_row = 0
         self._last: Float32 | None = None
 
     def update(self, block: Float32) -> None:
         """Add the next rows, (bands, rows, cols) float32, NaN where there is no data."""
-        bands, height, cols = block.shape
+        bands, height, _ = block.shape
         known: Flags = np.asarray(np.isfinite(block).all(axis=0))
         self.spectra.update(block.reshape(bands, -1).T)
-        joined = block if self._last is None else np.concatenate([self._last, block], axis=1)
-        if joined.shape[1] > 1 and cols > 1:
-            across = joined[:, :, 1:] - joined[:, :, :-1]
-            mixed = (across[:, 1:] - across[:, :-1]) * np.float32(0.5)
-            self.differences.update(mixed.reshape(bands, -1).T)
-        self._last = block[:, -1:].copy()
+        self._add_differences(block)
         values = block if known.all() else np.where(known, block, np.float32(0))
-        here = slice(self._next_row, self._next_row + height)
-        self.columns.add(values, known, 1, slice(0, cols), len(self.rows.counts[0]) // 2 - self._next_row)
-        self.rows.add(values, known, 2, here, cols // 2)
+        self.columns.add_across(values, known, self._next_row)
+        self.rows.add_whole(values, known, slice(self._next_row, self._next_row + height))
         self._next_row += height
 
     def leap(self) -> None:
         """The rows that come next do not adjoin the last ones, as in a sample of a scene."""
         self._last = None
+
+    def _add_differences(self, block: Float32) -> None:
+        joined, first = block, self._next_row
+        if self._last is not None:
+            joined, first = np.concatenate([self._last, block], axis=1), first - 1
+        self._last = block[:, -1:].copy()
+        above = np.flatnonzero((first + np.arange(joined.shape[1] - 1)) % self._every == 0)
+        if not len(above) or block.shape[2] < 2:
+            return
+        down = joined[:, above + 1] - joined[:, above]
+        mixed = (down[:, :, 1:] - down[:, :, :-1]) * np.float32(0.5)
+        self.differences.update(mixed.reshape(len(block), -1).T)
 
     @property
     def within_lines(self) -> Float64:

@@ -11,12 +11,17 @@ from torch import Tensor
 from hsi_toolkit.denoising.robust import fit_incomplete, outliers
 from hsi_toolkit.denoising.statistics import Flags, Float32, Float64, LineStatistics, SceneStatistics
 from hsi_toolkit.denoising.subspace import SignalSubspace
+from hsi_toolkit.progress import Progress
 
 _WIDEST = 15  # lines; slower changes across the scene are no stripes
 _SIGNIFICANT = 4.5  # standard errors
-_IN_EACH_HALF = 0.6  # of the line's offset must show
+_IN_EACH_SEGMENT = 0.5  # of the line's offset must show
+_TOLERANCE = 3.0  # standard errors
+_LEAST_SEGMENTS = 0.5  # of the line's must have data: fewer cannot tell a stripe from an edge
+_LEAST = 1e-3  # of a band's deviation: a smaller offset is no fault
 _MODEL_ERROR = 0.05  # of the noise: line means are never predicted better than that
 _SHORTEST = 8  # a line of fewer pixels says nothing
+_LEAST_FREEDOM = 0.3  # of a band from the subspace: what others hardly foretell of a band says nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,69 +64,111 @@ class LineFaults:
         """A scene without any."""
         return cls(Lines.none(bands, cols), Lines.none(bands, rows))
 
-    def correct(self, block: Float32, y0: int) -> tuple[Float32, Flags]:
-        """Take the offsets from rows of the scene, and say what is dead.
+    def correct(self, block: Float32, y0: int, x0: int = 0) -> tuple[Float32, Flags | None]:
+        """Take the offsets from a part of the scene, and say what is dead.
 
         Args:
-            block: (bands, rows, cols) float32, the first row being ``y0`` of the scene.
+            block: (bands, rows, cols) float32, whose first pixel is at row ``y0``, column ``x0``.
 
         Returns:
-            The block without offsets, and (bands, rows, cols) bool, true on dead lines.
+            The block without offsets, and (bands, rows, cols) bool, true on dead lines; None without any.
         """
-        rows = slice(y0, y0 + block.shape[1])
-        dead = self.columns.dead[:, None] | self.rows.dead[:, rows, None]
+        rows, columns = slice(y0, y0 + block.shape[1]), slice(x0, x0 + block.shape[2])
+        dead = None
+        if self._dead:
+            dead = self.columns.dead[:, None, columns] | self.rows.dead[:, rows, None]
         if not self._striped:
             return block, dead
-        offset = self.columns.offset[:, None] + self.rows.offset[:, rows, None]
+        offset = self.columns.offset[:, None, columns] + self.rows.offset[:, rows, None]
         return block - offset.astype(np.float32), dead
 
     @cached_property
     def _striped(self) -> bool:
         return bool(self.columns.striped.any() or self.rows.striped.any())
 
+    @cached_property
+    def _dead(self) -> bool:
+        return bool(self.columns.dead.any() or self.rows.dead.any())
 
-def find_line_faults(statistics: SceneStatistics, sigma: Float64) -> LineFaults:
+
+def find_line_faults(
+    statistics: SceneStatistics, sigma: Float64, progress: Progress | None = None
+) -> LineFaults:
     """Find stripes by what the other bands say about each line's mean, and dead lines by being constant.
 
     The mean of a line is a mixture of the scene's spectra, and as such it lies in their subspace, however
     bright or dark the line: a road along it or the edge of a field is in all bands. An offset of single bands
-    is not. The subspace is that of the variation within lines, which no offset of a line can change.
+    is not. The subspace is that of the variation within lines, which no offset of a line can change. It never
+    holds all of a scene, though, and what it leaves out changes along a line. The offset of a stripe does
+    not: it must stand out from its own changes between the segments of the line.
 
     Args:
         statistics: of the whole scene.
         sigma: (bands,) standard deviation of the noise.
+        progress: asked for cancellation.
     """
+    progress = progress or Progress()
     pixels = statistics.spectra.n_pixels
-    subspace = SignalSubspace.fit(statistics.within_lines, statistics.spectra.mean, sigma, pixels)
-    return LineFaults(_faults(statistics.columns, subspace), _faults(statistics.rows, subspace))
+    within = statistics.within_lines
+    subspace = SignalSubspace.fit(within, statistics.spectra.mean, sigma, pixels)
+    least = _LEAST * np.sqrt(np.maximum(np.diag(within), 0)) / sigma
+    columns, rows = (
+        _faults(lines, subspace, least, progress) for lines in (statistics.columns, statistics.rows)
+    )
+    return LineFaults(columns, rows)
 
 
-def _faults(lines: LineStatistics, subspace: SignalSubspace) -> Lines:
+def _faults(lines: LineStatistics, subspace: SignalSubspace, least: Float64, progress: Progress) -> Lines:
     usable = lines.count >= _SHORTEST
     dead = (lines.low == lines.high) & usable
     # A band that is constant over half its lines is empty, not broken line by line.
     dead &= (dead.mean(axis=1) < 0.5)[:, None]
-    errors = np.sqrt(1 / np.maximum(lines.count, 1) + _MODEL_ERROR**2)
-    basis = torch.as_tensor(subspace.basis, dtype=torch.float32)
+    means = _Means(subspace, dead, usable, _error(lines.count), lines.mean)
+    offset = means.unexplained(lines.mean)
+    striped = np.abs(offset) > np.maximum(_SIGNIFICANT * means.error, least[:, None])
+    free = 1 - np.square(subspace.basis).sum(axis=1) > _LEAST_FREEDOM
+    striped &= usable & free[:, None] & ~dead
+    scatter, parts = np.zeros(offset.shape), np.zeros(lines.count.shape)
+    for count, mean in lines.segments():
+        progress.check()
+        full = count >= _SHORTEST
+        here = np.where(full, means.unexplained(np.where(full, mean, lines.mean)), offset)
+        # An offset is there all along the line; what the subspace fails to explain is here or there.
+        agreeing = here * np.sign(offset) + _TOLERANCE * _error(count)
+        striped &= (agreeing > _IN_EACH_SEGMENT * np.abs(offset)) | ~full
+        scatter += count * np.square(here - offset)
+        parts += full
+    error = np.sqrt(scatter / np.maximum(lines.count * (parts - 1), 1))
+    striped &= (np.abs(offset) > _SIGNIFICANT * error) & (parts >= _LEAST_SEGMENTS * len(lines.counts))
+    return Lines(np.where(striped, offset, 0) * subspace.sigma[:, None], dead)
 
-    def scaled(means: Float64, known: Flags) -> Tensor:
-        deviation = (means - subspace.mean[:, None]) / subspace.sigma[:, None]
-        return torch.as_tensor(np.where(known, deviation / errors, 0), dtype=torch.float32)
 
-    def unexplained(means: Tensor) -> Float64:
-        fitted = basis @ (basis.T @ fit_incomplete(means, basis, wrong))
-        residual: Float64 = np.where(dead | ~usable, 0, (means - fitted).numpy().astype(np.float64))
+def _error(count: Float64) -> Float64:
+    """Standard error of the mean of so many pixels, in units of the noise."""
+    return np.asarray(np.sqrt(1 / np.maximum(count, 1) + _MODEL_ERROR**2))
+
+
+class _Means:
+    """What other bands and neighbouring lines do not explain of the means of lines, in units of the noise."""
+
+    def __init__(
+        self, subspace: SignalSubspace, dead: Flags, usable: Flags, error: Float64, mean: Float64
+    ) -> None:
+        self._subspace, self._usable, self.error = subspace, usable, error
+        self._basis = torch.as_tensor(subspace.basis)
+        missing = torch.as_tensor(dead)
+        threshold = torch.full((len(dead),), _SIGNIFICANT, dtype=torch.float64)
+        scaled = self._whitened(mean) / torch.as_tensor(error)
+        self._wrong = outliers(scaled, self._basis, missing, threshold) | missing
+
+    def _whitened(self, mean: Float64) -> Tensor:
+        deviation = (mean - self._subspace.mean[:, None]) / self._subspace.sigma[:, None]
+        return torch.as_tensor(np.where(self._usable, deviation, 0))
+
+    def unexplained(self, mean: Float64) -> Float64:
+        """The same of (bands, lines) means of the lines or of parts of them."""
+        whitened = self._whitened(mean)
+        fitted = self._basis @ (self._basis.T @ fit_incomplete(whitened, self._basis, self._wrong))
+        residual: Float64 = np.where(self._usable, (whitened - fitted).numpy(), 0)
         wide = min(_WIDEST, residual.shape[1])
         return np.asarray(residual - median_filter(residual, size=(1, wide), mode="nearest"))
-
-    means = scaled(lines.mean, usable)
-    threshold = torch.full((len(basis),), _SIGNIFICANT)
-    wrong = outliers(means, basis, torch.as_tensor(dead), threshold) | torch.as_tensor(dead)
-    residual = unexplained(means)
-    striped = np.abs(residual) > _SIGNIFICANT
-    for half, count in zip(lines.half_means, lines.counts, strict=True):
-        # An offset is there all along the line; what the subspace fails to explain is here or there.
-        agreeing = unexplained(scaled(half, count >= _SHORTEST)) * np.sign(residual)
-        striped &= (agreeing > _IN_EACH_HALF * np.abs(residual)) | (count < _SHORTEST)
-    offset = np.where(striped & ~dead & usable, residual * errors, 0) * subspace.sigma[:, None]
-    return Lines(offset, dead)

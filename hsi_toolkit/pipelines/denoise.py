@@ -3,10 +3,11 @@
 import csv
 import io
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import xarray as xr
@@ -26,11 +27,24 @@ from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
 from hsi_toolkit.scene.blocks import values_of
 from hsi_toolkit.tasks.denoise import Denoise
 
-_BLOCK_BYTES = 256 << 20
-"""A block of the scene; four are held, and what is made of one."""
+_MEMORY = 1 << 30
+"""Bytes of the scene that are held without a memory limit."""
+
+_WAITING_ROWS = 112
+"""Rows of the scene that are held until the images of their components are filtered."""
 
 _BLOCKS_HELD = 6
-_SMALLEST_BLOCK = 32
+"""Blocks held beside these: being read, ready, projected, restored, being written, and what was removed."""
+
+_LEAST_ROWS, _MOST_ROWS = 8, 128
+_SURVEY_BYTES = 32 << 20
+
+_SURROUNDINGS = 64
+"""Columns read on either side of a part of the scene: what its filtered values depend on."""
+
+_PART_COLUMNS = 256
+"""Parts have a multiple of so many columns, which are those of the output's tiles."""
+
 _SAMPLE_PIXELS = 1 << 15
 _STRIPS = 8
 
@@ -61,10 +75,9 @@ def run(task: Denoise, progress: Progress) -> Mapping[str, object]:
     if task.method == "hypersigma":
         return _learned(task, scene, progress)
     device = choose_device(task.device)
-    rows = _rows_of_a_block(scene, task.memory_limit)
-    survey = survey_scene(scene, task.method, rows, progress.part(0.0, 0.3))
+    survey = survey_scene(scene, task.method, progress.part(0.0, 0.2))
     denoiser = Denoiser(survey.model, _SMOOTHING.get(task.method, "spatial"), device)
-    _write(task, scene, survey, denoiser, rows, progress.part(0.3, 1.0))
+    _write(task, scene, survey, denoiser, progress.part(0.2, 1.0))
     table = _noise_table(scene, survey, denoiser)
     if task.noise_table:
         with atomic_path(task.noise_table, overwrite=task.overwrite) as temporary:
@@ -94,27 +107,26 @@ def _learned(task: Denoise, scene: xr.DataArray, progress: Progress) -> Mapping[
     return {**result, "outputs": {name: path for name, path in outputs.items() if path}}
 
 
-def survey_scene(scene: xr.DataArray, method: str, rows: int, progress: Progress) -> Survey:
+def survey_scene(scene: xr.DataArray, method: str, progress: Progress) -> Survey:
     """Noise, signal and faults of a scene, from one pass and a sample.
 
     Args:
         scene: (band, y, x).
         method: of the task; "subspace" and "mnf" look for no faults.
-        rows: lines read at a time.
         progress: reports this pass.
 
     Raises:
         SceneError: no band can be used, or there are too few pixels.
     """
     used = _good_bands(scene)
-    statistics = _statistics(scene.isel(band=used), rows, progress)
+    statistics = _statistics(scene.isel(band=used), progress)
     spectra = statistics.spectra
     # What single precision rounds is noise as well, and keeps the sigma of constant bands from being zero.
     extent = np.sqrt(np.diag(spectra.covariance)) + np.abs(spectra.mean)
     sigma = np.maximum(noise_levels(statistics.differences), 1e-6 * extent + np.finfo(np.float32).tiny)
     faults = LineFaults.none(len(used), scene.sizes["y"], scene.sizes["x"])
     if method in ("auto", "robust", "destripe"):
-        faults = find_line_faults(statistics, sigma)
+        faults = find_line_faults(statistics, sigma, progress)
     # Dead lines would be directions of the signal; within lines they do not vary.
     dead_lines = faults.columns.dead.any() or faults.rows.dead.any()
     covariance = statistics.within_lines
@@ -127,7 +139,7 @@ def survey_scene(scene: xr.DataArray, method: str, rows: int, progress: Progress
         found = find_impulses(sample, dead, subspace)
         present = found.present or method == "robust"
         if present or dead_lines:
-            subspace, found = refit(sample, dead, subspace, impulses=present)
+            subspace, found = refit(sample, dead, subspace, impulses=present, progress=progress)
         if present:
             impulses, threshold = found.share, found.threshold
     return Survey(NoiseModel(subspace, faults, threshold), used, impulses)
@@ -140,10 +152,10 @@ def _good_bands(scene: xr.DataArray) -> NDArray[np.intp]:
     return good
 
 
-def _statistics(scene: xr.DataArray, rows: int, progress: Progress) -> SceneStatistics:
+def _statistics(scene: xr.DataArray, progress: Progress) -> SceneStatistics:
     statistics = SceneStatistics(*(scene.sizes[axis] for axis in ("band", "y", "x")))
-    # Statistics do not depend on the blocks, and what is made of one takes several times its memory.
-    for block in iter_blocks(scene, rows=max(1, rows // 4)):
+    line = 4 * scene.sizes["band"] * scene.sizes["x"]
+    for block in iter_blocks(scene, rows=max(1, _SURVEY_BYTES // line)):
         progress.check()
         statistics.update(block.core)
         progress.report(block.y1 / scene.sizes["y"], "Measuring the noise")
@@ -164,20 +176,46 @@ def _sample(
         data, dead = faults.correct(values_of(strip), int(top))
         known = np.isfinite(data).all(axis=0)
         parts.append(data[:, known])
-        gone.append(dead[:, known])
+        gone.append(np.zeros(parts[-1].shape, bool) if dead is None else dead[:, known])
     return np.concatenate(parts, axis=1), np.concatenate(gone, axis=1)
 
 
 def _write(
-    task: Denoise, scene: xr.DataArray, survey: Survey, denoiser: Denoiser, rows: int, progress: Progress
+    task: Denoise, scene: xr.DataArray, survey: Survey, denoiser: Denoiser, progress: Progress
 ) -> None:
+    parts, rows = _cut(scene, task.memory_limit)
+    with ExitStack() as stack:
+        clean = stack.enter_context(_writer(task.output, scene, task))
+        removed = stack.enter_context(_writer(task.difference, scene, task)) if task.difference else None
+        # The disk gets what is done while the next rows are worked on.
+        behind = stack.enter_context(_WriteBehind())
+        for number, (whole, own) in enumerate(parts):
+            step = progress.part(number / len(parts), (number + 1) / len(parts))
+            part = scene.isel(x=slice(whole.start, whole.stop))
+            x0 = whole.start + own.start
+            for given, values, y0 in _denoised(part, survey, denoiser, rows, whole.start, own, step):
+                behind.submit(clean.write, values, y0, x0)
+                if removed is not None:
+                    behind.submit(removed.write, given - values, y0, x0)
+                step.report((y0 + values.shape[1]) / scene.sizes["y"], "Removing the noise")
+
+
+def _denoised(
+    scene: xr.DataArray,
+    survey: Survey,
+    denoiser: Denoiser,
+    rows: int,
+    x0: int,
+    own: slice,
+    progress: Progress,
+) -> Iterator[tuple[Float32, Float32, int]]:
+    """All bands of blocks of columns ``own``, as given and denoised, and the row they start at."""
     others = np.setdiff1d(np.arange(scene.sizes["band"]), survey.bands)
     passed_on: deque[Float32] = deque()
 
     def used_bands() -> Iterator[tuple[Float32, int]]:
         for block in iter_blocks(scene, rows=rows):
-            progress.check()
-            passed_on.append(block.core[others])
+            passed_on.append(block.core[others][:, :, own])
             yield block.core[survey.bands] if len(others) else block.core, block.y0
 
     def joined(denoised: Float32, other: Float32) -> Float32:
@@ -187,16 +225,38 @@ def _write(
         bands[survey.bands], bands[others] = denoised, other
         return bands
 
-    with ExitStack() as stack:
-        clean = stack.enter_context(_writer(task.output, scene, task))
-        removed = stack.enter_context(_writer(task.difference, scene, task)) if task.difference else None
-        for block in denoiser.blocks(used_bands(), progress):
-            progress.check()
-            other = passed_on.popleft()
-            clean.write(joined(block.clean, other), block.y0)
-            if removed is not None:
-                removed.write(joined(block.given - block.clean, other - other), block.y0)
-            progress.report(block.y1 / scene.sizes["y"], "Removing the noise")
+    for block in denoiser.blocks(used_bands(), progress, x0=x0, own=own):
+        progress.check()
+        other = passed_on.popleft()
+        yield joined(block.given, other), joined(block.clean, other), block.y0
+
+
+class _WriteBehind:
+    """Runs one call after the other in a thread; a new one waits for the last, whose error it raises."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="hsi-write")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._wait()
+        finally:
+            self._pool.shutdown(wait=True)
+
+    def submit(self, write: Callable[[Float32, int, int], None], values: Float32, y0: int, x0: int) -> None:
+        """Have ``write(values, y0, x0)`` called."""
+        self._wait()
+        self._last = self._pool.submit(write, values, y0, x0)
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
 
 
 def _writer(path: str, scene: xr.DataArray, task: Denoise) -> RasterWriter:
@@ -217,11 +277,27 @@ def _writer(path: str, scene: xr.DataArray, task: Denoise) -> RasterWriter:
     )
 
 
-def _rows_of_a_block(scene: xr.DataArray, memory_limit: int | None) -> int:
-    """Lines a block: as many as the memory allows, in steps that do not change the result."""
-    line = 4 * scene.sizes["band"] * scene.sizes["x"]
-    limit = _BLOCK_BYTES if memory_limit is None else memory_limit * 2**20 // _BLOCKS_HELD
-    return max(_SMALLEST_BLOCK, limit // line // _SMALLEST_BLOCK * _SMALLEST_BLOCK)
+def _cut(scene: xr.DataArray, memory_limit: int | None) -> tuple[list[tuple[slice, slice]], int]:
+    """How a scene is read so that memory suffices.
+
+    Returns:
+        The parts of its columns that are denoised one after the other, each with those among its columns that
+        are its own; and the lines of a block.
+    """
+    width = scene.sizes["x"]
+    limit = (memory_limit * 2**20 if memory_limit else _MEMORY) // (4 * scene.sizes["band"])
+    most = limit // (_WAITING_ROWS + _BLOCKS_HELD * _LEAST_ROWS)
+    columns = width
+    if width > most:
+        columns = max(1, (most - 2 * _SURROUNDINGS) // _PART_COLUMNS) * _PART_COLUMNS
+    parts = []
+    for start in range(0, width, columns):
+        stop = min(width, start + columns)
+        whole = slice(max(0, start - _SURROUNDINGS), min(width, stop + _SURROUNDINGS))
+        parts.append((whole, slice(start - whole.start, stop - whole.start)))
+    widest = max(whole.stop - whole.start for whole, _ in parts)
+    rows = (limit // widest - _WAITING_ROWS) // _BLOCKS_HELD
+    return parts, min(max(rows, _LEAST_ROWS), _MOST_ROWS)
 
 
 def _noise_table(scene: xr.DataArray, survey: Survey, denoiser: Denoiser) -> list[dict[str, object]]:
