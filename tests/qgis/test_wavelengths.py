@@ -230,7 +230,7 @@ import json, sys
 from hsi_toolkit.scene import open_scene
 found = {}
 for path in sys.argv[1:]:
-    scene = open_scene(path)
+    scene = open_scene(path).sortby("band")  # as the file has them
     centres = scene["wavelength"].values.tolist() if "wavelength" in scene.coords else None
     bad = [band for band, good in enumerate(scene["good"].values.tolist()) if not good]
     found[path] = [centres, bad]
