@@ -350,7 +350,7 @@ def _share_inside(boxes: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]
     low, high = boxes[:, :2], boxes[:, 2:]
     # What has no extent counts as a point.
     extent = np.maximum(high - low, 1e-9)
-    share = np.clip((np.minimum(high + 0.0, size) - np.maximum(low, 0.0)) / extent, 0.0, 1.0)
+    share = np.clip((np.minimum(high, size) - np.maximum(low, 0.0)) / extent, 0.0, 1.0)
     inside: NDArray[np.float64] = np.nan_to_num(share, nan=0.0).prod(axis=1)
     return inside
 

@@ -1,6 +1,5 @@
 """BiMAE networks: of which sizes, from which weights, and as parts of model bundles."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -13,8 +12,8 @@ from hsi_toolkit.bimodal.pairs import Preparation
 from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.models import zoo
 from hsi_toolkit.models.bimae import SIZES, BiMAEClassifier, BiMAEConfig, ClassifierConfig, Modality
-from hsi_toolkit.models.bimae_weights import read_keras_weights, state_from_keras
 from hsi_toolkit.models.bundle import ModelBundle
+from hsi_toolkit.models.importing import read_released
 from hsi_toolkit.models.metadata import Json, Preprocessing
 from hsi_toolkit.spectral.resample import SensorBands
 
@@ -77,8 +76,8 @@ def load_pretrained(name: str) -> Pretrained:
     """
     path = zoo.resolve(name)
     if path.suffix.lower() in (".h5", ".hdf5"):
-        state = state_from_keras(read_keras_weights(path))
-        return Pretrained(config_of_state(state, path), state, None, None)
+        released = read_released(path)
+        return Pretrained(network_config(released.architecture.config, path), released.state_dict, None, None)
     bundle = ModelBundle.load(path)
     described = bundle.metadata
     if described.architecture.name != PRETRAINED:
@@ -93,31 +92,6 @@ def load_pretrained(name: str) -> Pretrained:
         preprocessing.bands if preprocessing else None,
         preparation_of(preprocessing),
     )
-
-
-def config_of_state(state: Mapping[str, Tensor], path: str | Path) -> BiMAEConfig:
-    """The sizes that the parameters of a pretraining network have; masks are the original's defaults.
-
-    Raises:
-        ModelError: they are not those of BiMAE.
-    """
-    try:
-        dim, values = state["hs_patch_encoder.projection.weight"].shape
-        depth = len({name.split(".")[2] for name in state if name.startswith("encoder.blocks.")})
-        return BiMAEConfig(
-            patch=math.isqrt(values),
-            bands=len(state["hs_patch_encoder.pos_emb.weight"]),
-            rgb_patches=len(state["rgb_patch_encoder.pos_emb.weight"]),
-            dim=dim,
-            heads=len(state["encoder.blocks.0.attn.query.weight"]) // dim,
-            depth=depth,
-            decoder_dim=len(state["hs_decoder.embed.weight"]),
-            mlp_ratio=len(state["encoder.blocks.0.mlp.fc1.weight"]) // dim,
-        )
-    except (KeyError, ValueError, IndexError) as error:
-        raise ModelError(
-            f"{path} lacks parameters of BiMAE ({error}).", "Give the file of a pretrained BiMAE."
-        ) from error
 
 
 def network_config(config: Mapping[str, Json], path: str | Path) -> BiMAEConfig:
