@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -42,7 +41,7 @@ class _Decision:
     types: ChangeTypes | None
     names: list[str]
     scores: ScoreRaster | None = None
-    learning: Mapping[str, str] = MappingProxyType({})
+    learning: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(task: Change, progress: Progress) -> Mapping[str, object]:
