@@ -34,7 +34,7 @@ SIDE = 64
 """Pixels of a tile's side, as published; half as many for a small network."""
 
 TILES = 48
-BATCH = 8
+BATCH = 4
 LEARNING_RATE = 1e-3
 PATIENCE = 20
 
