@@ -1,9 +1,13 @@
 """Find what is unusual in a scene."""
 
-from ..hsi_toolkit.tasks import TASKS
+from typing import Any, Dict, List
+
+from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
+from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
 from ..qgis_plugin.styling import Look, scores
+from .sigma_weights import joined, with_spectral
 
 
 class DetectAnomalies(TaskAlgorithm):
@@ -22,3 +26,10 @@ class DetectAnomalies(TaskAlgorithm):
     looks = fixed(detections=Look("Anomalies"), output=Look("Anomaly scores", scores))
     least_bands = 2
     pixel_bytes = fixed(output=2.0, detections=0.01)
+
+    @classmethod
+    def shown(cls) -> List[Parameter]:
+        return with_spectral(shown_parameters(cls.task))
+
+    def adapt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return joined(request)

@@ -1,9 +1,13 @@
 """Find what has changed between two scenes."""
 
-from ..hsi_toolkit.tasks import TASKS
+from typing import Any, Dict, List
+
+from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
+from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
 from ..qgis_plugin.styling import Look, scores
+from .sigma_weights import joined, with_spectral
 
 
 class DetectChange(TaskAlgorithm):
@@ -24,3 +28,10 @@ class DetectChange(TaskAlgorithm):
     same_grid = ("before", "after")
     least_bands = 2
     pixel_bytes = fixed(output=2.0, map=0.01, types=0.01)
+
+    @classmethod
+    def shown(cls) -> List[Parameter]:
+        return with_spectral(shown_parameters(cls.task))
+
+    def adapt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return joined(request)

@@ -11,6 +11,7 @@ from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
 from ..qgis_plugin.styling import Look, scores
+from .sigma_weights import joined, with_spectral
 
 #: The task takes its examples from a layer or a library by one path; the dialog has a widget for each.
 LIBRARY = Parameter(
@@ -43,7 +44,7 @@ class DetectTarget(TaskAlgorithm):
     @classmethod
     def shown(cls) -> List[Parameter]:
         shown: List[Parameter] = []
-        for each in shown_parameters(cls.task):
+        for each in with_spectral(shown_parameters(cls.task)):
             if each.name == "target":
                 shown += [replace(each, required=False, help=each.help.split(";")[0] + "."), LIBRARY]
             else:
@@ -56,5 +57,6 @@ class DetectTarget(TaskAlgorithm):
         yield from super().problems(parameters, context)
 
     def adapt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        request = joined(request)
         library = request.pop("library", None)
         return {**request, "target": library} if library else request

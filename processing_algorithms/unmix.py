@@ -9,6 +9,7 @@ from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
 from ..qgis_plugin.styling import Look, fractions, scores
+from .sigma_weights import joined, with_spectral
 
 #: Where the task takes one text, the dialog asks for a number, a file or a layer.
 SOURCES = (
@@ -62,7 +63,7 @@ class Unmix(TaskAlgorithm):
     @classmethod
     def shown(cls) -> List[Parameter]:
         shown: List[Parameter] = []
-        for each in shown_parameters(cls.task):
+        for each in with_spectral(shown_parameters(cls.task)):
             if each.name == "endmembers":
                 shown += SOURCES
             elif each.name == "names":
@@ -74,5 +75,6 @@ class Unmix(TaskAlgorithm):
         return shown
 
     def adapt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        request = joined(request)
         sources = [request.pop(name, None) for name in ("labels", "library", "count")]
         return {**request, "endmembers": next((str(each) for each in sources if each), "auto")}
