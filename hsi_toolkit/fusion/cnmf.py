@@ -17,6 +17,7 @@ from torch import Tensor
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.fusion.grids import Axis
 from hsi_toolkit.fusion.model import FusionModel
+from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import sample_pixels
 from hsi_toolkit.unmixing.abundances import AbundanceSolver
 from hsi_toolkit.unmixing.extraction import vca
@@ -68,11 +69,13 @@ def sharpen_coupled(
     guide: Tensor,
     rows: Axis,
     cols: Axis,
+    progress: Progress,
 ) -> Tensor:
-    """The sharp cube of a tile, (bands, H, W).
+    """The sharp fractions of a tile, (p, H, W).
 
     Args:
         scene: (bands, h, w); guide: (m, H, W), NaN where there is no data, which then has no say.
+        progress: asked for cancellation.
     """
     known, lit = torch.isfinite(scene).all(dim=0), torch.isfinite(guide).all(dim=0)
     scene, guide = torch.where(known, scene, 0.0), torch.where(lit, guide, 0.0)
@@ -83,7 +86,11 @@ def sharpen_coupled(
     down, across = tensor(rows.blur(model.width)), tensor(cols.blur(model.width))
     up, over = tensor(rows.interpolate()), tensor(cols.interpolate())
     pixels = np.maximum(scene.flatten(1).T.cpu().numpy().astype(np.float64), 0.0)
-    coarse = _fractions(endmembers.scene, pixels).T.reshape(-1, *scene.shape[1:])
+    parts = []
+    for start in range(0, len(pixels), _SAMPLE):
+        progress.check()
+        parts.append(_fractions(endmembers.scene, pixels[start : start + _SAMPLE]))
+    coarse = np.concatenate(parts).T.reshape(-1, *scene.shape[1:])
     sharp = (up @ tensor(coarse) @ over.T).clamp(min=1e-3)
     # Both misfits in units of their noise, so that neither image drowns the other.
     scene_weight = tensor(1 / model.noise)
@@ -94,10 +101,11 @@ def sharpen_coupled(
     wanted = wanted + torch.einsum("mp,mij->pij", seen, guide * guide_weight[:, None, None])
     wanted, spectra, seen = wanted.clamp(min=0), spectra.T @ spectra, seen.T @ seen
     for _ in range(_SHARPENING_STEPS):
+        progress.check()
         low = torch.einsum("pq,qij->pij", spectra, known * (down @ sharp @ across.T))
         have = down.T @ low @ across + torch.einsum("pq,qij->pij", seen, lit * sharp)
         sharp = sharp * (wanted / (have + _TINY)).clamp(max=10.0)
-    return torch.einsum("bp,pij->bij", tensor(endmembers.scene), sharp)
+    return sharp
 
 
 def _fractions(spectra: Float64, pixels: Float64) -> Float64:

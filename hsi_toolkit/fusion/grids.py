@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import sparse
 
 from hsi_toolkit.errors import SceneError
 
@@ -50,12 +51,23 @@ class Axis:
 
         Rows sum to one; at the edge the part that lies inside counts.
         """
-        distance = self.centres[None] - (np.arange(self.coarse) + 0.5)[:, None]
-        reach = np.maximum(_CUT * sigma, 0.5 * self.step)
-        weight = np.where(np.abs(distance) <= reach, np.exp(-0.5 * (distance / sigma) ** 2), 0.0)
-        total = weight.sum(axis=1, keepdims=True)
-        matrix: Float64 = weight / np.where(total > 0, total, 1.0)
+        matrix: Float64 = self.sparse_blur(sigma).toarray()
         return matrix
+
+    def sparse_blur(self, sigma: float) -> sparse.csr_array:
+        """``blur`` for axes of any length."""
+        reach = max(_CUT * sigma, 0.5 * self.step)
+        middle = np.arange(self.coarse) + 0.5
+        first = np.ceil((middle - reach - self.shift) / self.step - 0.5).astype(np.intp)
+        fine = first[:, None] + np.arange(int(2 * reach / self.step) + 2)
+        distance = (fine + 0.5) * self.step + self.shift - middle[:, None]
+        seen = (np.abs(distance) <= reach) & (fine >= 0) & (fine < self.fine)
+        weight = np.where(seen, np.exp(-0.5 * (distance / sigma) ** 2), 0.0)
+        total = weight.sum(axis=1, keepdims=True)
+        weight /= np.where(total > 0, total, 1.0)
+        coarse = np.broadcast_to(np.arange(self.coarse)[:, None], fine.shape)
+        shape = (self.coarse, self.fine)
+        return sparse.csr_array((weight[seen], (coarse[seen], fine[seen])), shape=shape)
 
     def interpolate(self) -> Float64:
         """(fine, coarse) cubic convolution (Keys 1981) with the edge repeated; rows sum to one."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import sparse
 
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.fusion.grids import GridPair
@@ -89,10 +90,10 @@ class FusionModel:
         progress = progress or Progress()
         subspace = _subspace(scene, memory_limit, progress.part(0.0, 0.4))
         ties = _Ties(subspace.basis.shape[1], guide.sizes["band"])
-        height = scene.sizes["y"]
+        height, across = scene.sizes["y"], [grids.cols.sparse_blur(width) for width in WIDTHS]
         for block in iter_blocks(scene, memory_limit=memory_limit):
             progress.check()
-            ties.add(block.core, _blurred(guide, grids, block.y0, block.y1), subspace)
+            ties.add(block.core, _blurred(guide, grids, across, block.y0, block.y1), subspace)
             progress.report(0.4 + 0.6 * block.y1 / height, "Learning how the guide sees the scene")
         return ties.solve(subspace)
 
@@ -129,22 +130,34 @@ def _subspace(scene: xr.DataArray, memory_limit: int | None, progress: Progress)
     return _Subspace(covariance.mean, noise, kept / noise[:, None], kept * noise[:, None])
 
 
-def _blurred(guide: xr.DataArray, grids: GridPair, y0: int, y1: int) -> list[Float64]:
-    """The guide as the scene's pixels of rows ``y0`` to ``y1`` see it, (m, rows, cols) for each width."""
+def _blurred(
+    guide: xr.DataArray, grids: GridPair, across: list[sparse.csr_array], y0: int, y1: int
+) -> list[Float64]:
+    """The guide as the scene's pixels of rows ``y0`` to ``y1`` see it, (m, rows, cols) for each width.
+
+    ``across`` has the blur along the rows for each width.
+    """
     top, bottom = max(0, y0 - MARGIN), min(grids.rows.coarse, y1 + MARGIN)
     fine = grids.rows.fine_slice(slice(top, bottom))
     part = grids.rows.part(slice(top, bottom), fine)
-    image = values_of(guide.isel(y=fine)).astype(np.float64)
-    known = np.isfinite(image).all(axis=0)
-    image = np.where(known, image, 0.0)
+    image = values_of(guide.isel(y=fine))
+    known = np.asarray(np.isfinite(image).all(axis=0))
+    layers = np.concatenate([np.where(known, image, 0), known[None]]).astype(np.float64)
     pictures = []
-    for width in WIDTHS:
-        down, across = part.blur(width), grids.cols.blur(width)
-        seen = down @ known @ across.T
+    for width, over in zip(WIDTHS, across, strict=True):
+        *image_sums, seen = _applied(part.sparse_blur(width), layers, over)[:, y0 - top : y1 - top]
         with np.errstate(invalid="ignore", divide="ignore"):
-            coarse = np.where(seen > 0.99, down @ image @ across.T / seen, np.nan)
-        pictures.append(coarse[:, y0 - top : y1 - top])
+            pictures.append(np.where(seen > 0.99, np.stack(image_sums) / seen, np.nan))
     return pictures
+
+
+def _applied(down: sparse.csr_array, images: Float64, across: sparse.csr_array) -> Float64:
+    """``down @ image @ across.T`` of each of (n, rows, cols) images."""
+    count, rows, cols = images.shape
+    low = down @ images.transpose(1, 0, 2).reshape(rows, -1)
+    both = across @ low.reshape(-1, cols).T
+    result: Float64 = both.T.reshape(-1, count, both.shape[0]).transpose(1, 0, 2)
+    return result
 
 
 class _Ties:

@@ -17,6 +17,7 @@ from torch import Tensor
 from hsi_toolkit.fusion.cnmf import CoupledEndmembers, sharpen_coupled
 from hsi_toolkit.fusion.grids import Axis
 from hsi_toolkit.fusion.model import FusionModel
+from hsi_toolkit.progress import Progress
 
 Float32 = NDArray[np.float32]
 
@@ -24,36 +25,67 @@ _STEPS = 25
 _TOLERANCE = 1e-4
 
 
-def sharpen(
-    model: FusionModel,
-    scene: Float32,
-    guide: Float32,
-    rows: Axis,
-    cols: Axis,
-    *,
-    method: str = "gsa",
-    endmembers: CoupledEndmembers | None = None,
-    device: torch.device | None = None,
-) -> Float32:
-    """The sharp cube of a tile.
+class Sharpener:
+    """Sharpens tiles of a scene, all in the same way.
+
+    What comes out are coefficients, few images that hold all bands.
 
     Args:
-        scene: (bands, h, w); guide: (m, H, W) on the same place; NaN where there is no data.
-        rows, cols: how they lie on each other, ``h`` × ``H`` and ``w`` × ``W``.
+        model: what ties scene and guide.
         method: "gsa" for the interpolated scene plus the guide's detail, "bayes" for the most probable cube.
         endmembers: take coupled factorisation with these instead.
-
-    Returns:
-        (bands, H, W) float32, NaN where either has no data.
+        device: where to compute.
     """
-    tile = _Tile(model, scene, guide, rows, cols, device or torch.device("cpu"))
-    if endmembers is None:
-        cube = tile.cube(tile.prior if method == "gsa" else tile.solve())
-    else:
-        cube = sharpen_coupled(model, endmembers, tile.pixels, tile.image, rows, cols)
-    cube[:, ~tile.covered] = torch.nan
-    sharp: Float32 = cube.cpu().numpy()
-    return sharp
+
+    def __init__(
+        self,
+        model: FusionModel,
+        *,
+        method: str = "gsa",
+        endmembers: CoupledEndmembers | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self._model, self._method, self._endmembers = model, method, endmembers
+        self._device = device or torch.device("cpu")
+        basis, mean = (model.basis, model.mean)
+        if endmembers is not None:
+            basis, mean = endmembers.scene, np.zeros(len(endmembers.scene))
+        self._basis, self._mean = (
+            torch.as_tensor(each, dtype=torch.float32, device=self._device) for each in (basis, mean)
+        )
+
+    @property
+    def components(self) -> int:
+        """How many coefficients a pixel has."""
+        return int(self._basis.shape[1])
+
+    def coefficients(
+        self, scene: Float32, guide: Float32, rows: Axis, cols: Axis, progress: Progress | None = None
+    ) -> Tensor:
+        """The sharp coefficients of a tile, (components, H, W), NaN where either has no data.
+
+        Args:
+            scene: (bands, h, w); guide: (m, H, W) on the same place; NaN where there is no data.
+            rows, cols: how they lie on each other, ``h`` × ``H`` and ``w`` × ``W``.
+            progress: asked for cancellation.
+        """
+        progress = progress or Progress()
+        tile = _Tile(self._model, scene, guide, rows, cols, self._device)
+        if self._endmembers is not None:
+            sharp = sharpen_coupled(
+                self._model, self._endmembers, tile.pixels, tile.image, rows, cols, progress
+            )
+        else:
+            sharp = tile.prior if self._method == "gsa" else tile.solve(progress)
+        sharp[:, ~tile.covered] = torch.nan
+        return sharp
+
+    def cube(self, coefficients: Tensor) -> Float32:
+        """All bands (bands, H, W) of coefficients (components, H, W)."""
+        flat = coefficients.reshape(len(coefficients), -1)
+        bands = torch.addmm(self._mean[:, None], self._basis, flat)
+        sharp: Float32 = bands.reshape(-1, *coefficients.shape[1:]).cpu().numpy()
+        return sharp
 
 
 class _Tile:
@@ -65,12 +97,11 @@ class _Tile:
         def tensor(values: NDArray[np.generic]) -> Tensor:
             return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=device)
 
-        self._mean, self._basis = tensor(model.mean), tensor(model.basis)
         self._down, self._across = tensor(rows.blur(model.width)), tensor(cols.blur(model.width))
         up, over = tensor(rows.interpolate()), tensor(cols.interpolate())
         pixels = self.pixels = tensor(scene)
         self._seen = torch.isfinite(pixels).all(dim=0)
-        centred = torch.where(self._seen, pixels - self._mean[:, None, None], 0.0)
+        centred = torch.where(self._seen, pixels - tensor(model.mean)[:, None, None], 0.0)
         self._coarse = torch.einsum("bk,bij->kij", tensor(model.projection), centred)
         image = self.image = tensor(guide)
         lit = torch.isfinite(image).all(dim=0)
@@ -86,10 +117,6 @@ class _Tile:
         fine = self._guide - up @ self._low(self._guide) @ over.T
         self.prior = up @ self._coarse @ over.T + torch.einsum("km,mij->kij", tensor(model.detail), fine)
 
-    def cube(self, coefficients: Tensor) -> Tensor:
-        """Spectra (bands, H, W) of coefficients (k, H, W)."""
-        return torch.einsum("bk,kij->bij", self._basis, coefficients) + self._mean[:, None, None]
-
     def _low(self, image: Tensor) -> Tensor:
         return self._down @ image @ self._across.T
 
@@ -100,7 +127,7 @@ class _Tile:
         sharp = torch.einsum("mk,mij->kij", self._forward, self._guide_weight * seen)
         return low + sharp + self._prior_weight * x
 
-    def solve(self) -> Tensor:
+    def solve(self, progress: Progress) -> Tensor:
         """Preconditioned conjugate gradients from the prior."""
         target = (
             self._down.T @ (self._scene_weight * self._coarse) @ self._across
@@ -118,6 +145,7 @@ class _Tile:
         step = torch.einsum("kl,lij->kij", inverse, residual)
         direction, slope = step, (residual * step).sum()
         for _ in range(_STEPS):
+            progress.check()
             if residual.norm() <= _TOLERANCE * start or slope <= 0:
                 break
             applied = self._normal(direction)

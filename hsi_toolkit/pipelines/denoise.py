@@ -3,11 +3,10 @@
 import csv
 import io
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import cast
 
 import numpy as np
 import xarray as xr
@@ -22,6 +21,7 @@ from hsi_toolkit.denoising.subspace import SignalSubspace
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.files import atomic_path, check_output
 from hsi_toolkit.inference.devices import choose_device
+from hsi_toolkit.pipelines.writing import WriteBehind
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
 from hsi_toolkit.scene.blocks import values_of
@@ -188,7 +188,7 @@ def _write(
         clean = stack.enter_context(_writer(task.output, scene, task))
         removed = stack.enter_context(_writer(task.difference, scene, task)) if task.difference else None
         # The disk gets what is done while the next rows are worked on.
-        behind = stack.enter_context(_WriteBehind())
+        behind = stack.enter_context(WriteBehind())
         for number, (whole, own) in enumerate(parts):
             step = progress.part(number / len(parts), (number + 1) / len(parts))
             part = scene.isel(x=slice(whole.start, whole.stop))
@@ -229,34 +229,6 @@ def _denoised(
         progress.check()
         other = passed_on.popleft()
         yield joined(block.given, other), joined(block.clean, other), block.y0
-
-
-class _WriteBehind:
-    """Runs one call after the other in a thread; a new one waits for the last, whose error it raises."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="hsi-write")
-        self._last: Future[None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._wait()
-        finally:
-            self._pool.shutdown(wait=True)
-
-    def submit(self, write: Callable[[Float32, int, int], None], values: Float32, y0: int, x0: int) -> None:
-        """Have ``write(values, y0, x0)`` called."""
-        self._wait()
-        self._last = self._pool.submit(write, values, y0, x0)
-
-    def _wait(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
 
 
 def _writer(path: str, scene: xr.DataArray, task: Denoise) -> RasterWriter:

@@ -1,17 +1,18 @@
 """Sharpen a scene with a guide."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.files import check_output
-from hsi_toolkit.fusion import Axis, CoupledEndmembers, FusionModel, GridPair, match_grids, sharpen
+from hsi_toolkit.fusion import Axis, CoupledEndmembers, FusionModel, GridPair, Sharpener, match_grids
 from hsi_toolkit.inference.devices import choose_device
+from hsi_toolkit.pipelines.writing import WriteBehind
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, open_scene
 from hsi_toolkit.scene.blocks import ahead, values_of
@@ -21,8 +22,13 @@ Cube = NDArray[np.float32]
 
 #: Scene pixels a tile is extended by, so that its edge does not show.
 _HALO = 6
-#: Bytes of sharp cube in a tile without a memory limit.
-_TILE_BYTES = 96 << 20
+#: Bytes for coefficients without a memory limit.
+_MEMORY = 512 << 20
+#: Pixels of a tile without its halo at most; what part of the memory they may be, of which conjugate
+#: gradients hold a dozen with halo; and what part a row of tiles, kept until it is written in whole lines.
+_TILE_PIXELS, _TILE_SHARE, _BAND_SHARE = 1 << 17, 32, 2
+#: Bytes of the sharp cube that are made and written at once.
+_WRITTEN_BYTES = 32 << 20
 
 
 def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
@@ -48,7 +54,7 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
     )
     device = choose_device(task.device)
     endmembers = CoupledEndmembers.fit(scene, model) if task.method == "cnmf" else None
-    how = partial(sharpen, model, method=task.method, endmembers=endmembers, device=device)
+    sharpener = Sharpener(model, method=task.method, endmembers=endmembers, device=device)
     bands = scene.sizes["band"]
     with RasterWriter(
         task.output,
@@ -61,7 +67,7 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
         quantity=scene.attrs.get("quantity"),
         overwrite=task.overwrite,
     ) as writer:
-        _write(writer, how, scene, guide, grids, memory, progress.part(0.25, 1.0))
+        _write(writer, sharpener, scene, guide, grids, memory, progress.part(0.25, 1.0))
     return {
         "summary": f"{bands} bands with pixels {grids.ratio:.3g} times smaller.",
         "outputs": {"sharp": task.output},
@@ -75,26 +81,48 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
 
 def _write(
     writer: RasterWriter,
-    how: Callable[[Cube, Cube, Axis, Axis], Cube],
+    sharpener: Sharpener,
     scene: xr.DataArray,
     guide: xr.DataArray,
     grids: GridPair,
     memory: int | None,
     progress: Progress,
 ) -> None:
-    def read(
-        tile: tuple[_Span, _Span],
-    ) -> tuple[tuple[_Span, _Span], Cube, Cube]:
-        rows, cols = tile
-        coarse = values_of(scene.isel(y=rows.coarse, x=cols.coarse))
-        return tile, coarse, values_of(guide.isel(y=rows.fine, x=cols.fine))
+    """Sharpen row by row of tiles, and write each row of them in whole lines."""
 
-    tiles = list(_tiles(grids, scene.sizes["band"], memory))
-    for done, ((rows, cols), coarse, fine) in enumerate(ahead(read, tiles), 1):
+    def read(tile: tuple[int, int]) -> tuple[int, int, Cube, Cube]:
+        rows, cols = down[tile[0]], across[tile[1]]
+        coarse = values_of(scene.isel(y=rows.coarse, x=cols.coarse))
+        return *tile, coarse, values_of(guide.isel(y=rows.fine, x=cols.fine))
+
+    down, across = _tiles(grids, sharpener.components, memory)
+    tiles = [(row, column) for row in range(len(down)) for column in range(len(across))]
+    band = torch.empty(0)
+    with WriteBehind() as behind:
+        for done, (row, column, coarse, fine) in enumerate(ahead(read, tiles), 1):
+            progress.check()
+            rows, cols = down[row], across[column]
+            sharp = sharpener.coefficients(coarse, fine, rows.axis, cols.axis, progress)
+            if column == 0:
+                band = sharp.new_full((sharpener.components, rows.length, grids.cols.fine), torch.nan)
+            band[:, :, cols.start : cols.start + cols.length] = sharp[:, rows.own, cols.own]
+            if column == len(across) - 1:
+                _write_lines(behind, writer, sharpener, band, rows.start, progress)
+            progress.report(done / len(tiles), f"Sharpening tile {done} of {len(tiles)}")
+
+
+def _write_lines(
+    behind: WriteBehind,
+    writer: RasterWriter,
+    sharpener: Sharpener,
+    band: torch.Tensor,
+    y0: int,
+    progress: Progress,
+) -> None:
+    height = max(1, _WRITTEN_BYTES // (4 * writer.count * band.shape[2]))
+    for top in range(0, band.shape[1], height):
         progress.check()
-        sharp = how(coarse, fine, rows.axis, cols.axis)
-        writer.write(sharp[:, rows.own, cols.own], rows.start, cols.start)
-        progress.report(done / len(tiles), f"Sharpening tile {done} of {len(tiles)}")
+        behind.submit(writer.write, sharpener.cube(band[:, top : top + height]), y0 + top)
 
 
 @dataclass(frozen=True)
@@ -107,6 +135,11 @@ class _Span:
     own: slice
     start: int
 
+    @property
+    def length(self) -> int:
+        """Number of its own fine pixels."""
+        return int(self.own.stop - self.own.start)
+
     @classmethod
     def of(cls, axis: Axis, start: int, stop: int) -> "_Span":
         coarse = slice(max(0, start - _HALO), min(axis.coarse, stop + _HALO))
@@ -115,14 +148,12 @@ class _Span:
         return cls(axis.part(coarse, fine), coarse, fine, own, inner.start)
 
 
-def _tiles(grids: GridPair, bands: int, memory: int | None) -> Iterator[tuple[_Span, _Span]]:
-    """The tiles, row by row, that have fine pixels."""
-    # The sharp tile is held with its halo, as coefficients and as cube, and gathered by the writer.
-    pixels = (memory or 8 * _TILE_BYTES) / 8 / (4 * bands)
-    side = max(8, int(np.sqrt(pixels) / grids.ratio))
-    for rows in _spans(grids.rows, side):
-        for cols in _spans(grids.cols, side):
-            yield rows, cols
+def _tiles(grids: GridPair, components: int, memory: int | None) -> tuple[list[_Span], list[_Span]]:
+    """The rows and the columns of tiles that have fine pixels."""
+    values = (memory or _MEMORY) / 4 / components
+    side = max(8, int(np.sqrt(min(_TILE_PIXELS, values / _TILE_SHARE)) / grids.ratio))
+    height = max(8, int(values / _BAND_SHARE / grids.cols.fine * grids.rows.step))
+    return _spans(grids.rows, min(side, height)), _spans(grids.cols, side)
 
 
 def _spans(axis: Axis, side: int) -> list[_Span]:

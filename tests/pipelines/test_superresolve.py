@@ -77,7 +77,7 @@ def test_tiles_do_not_show(tmp_path, pair, monkeypatch):
     coarse, guide = pair
     scene, sharper = write(tmp_path / "s.tif", coarse, 30.0), write(tmp_path / "g.tif", guide, 7.5)
     run(Superresolve(scene=scene, guide=sharper, output=str(tmp_path / "whole.tif")))
-    monkeypatch.setattr("hsi_toolkit.pipelines.superresolve._TILE_BYTES", 120 * 1024)
+    monkeypatch.setattr("hsi_toolkit.pipelines.superresolve._TILE_PIXELS", 40 * 40)
     run(Superresolve(scene=scene, guide=sharper, output=str(tmp_path / "tiled.tif")))
     whole, tiled = (open_scene(tmp_path / name).to_numpy() for name in ("whole.tif", "tiled.tif"))
     np.testing.assert_allclose(tiled, whole, atol=2e-5)
