@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from benchmarks import hypersigma_scenes
 from benchmarks.denoising import denoise as default_denoise
 from benchmarks.denoising import disturbed, load
 from benchmarks.few_labels import ClassificationScene, Index, classification_scenes, disjoint_split
@@ -146,10 +147,21 @@ def band_psnr(found: NDArray[np.floating], clean: NDArray[np.floating]) -> float
     return float((-10 * np.log10(errors)).mean())
 
 
+def rows_of(task: str, figures: Iterable[hypersigma_scenes.Figures]) -> Iterator[Row]:
+    """Rows of a task whose figures were measured elsewhere."""
+    for each in figures:
+        scores = each.untrained, each.trained, each.default
+        yield Row(task, each.scene, each.metric, *scores, each.seconds, each.default_seconds)
+
+
 TASKS: dict[str, Callable[[Path], Iterable[Row]]] = {
     "classification": classification,
     "denoising": denoising,
     "super-resolution": superresolution,
+    "unmixing": lambda scenes: rows_of("unmixing", hypersigma_scenes.unmixing(scenes)),
+    "anomalies": lambda scenes: rows_of("anomalies", hypersigma_scenes.anomalies(scenes)),
+    "target": lambda scenes: rows_of("target", hypersigma_scenes.targets(scenes)),
+    "change": lambda scenes: rows_of("change", hypersigma_scenes.change(scenes)),
 }
 """The tasks by name; each is a section of the table."""
 
