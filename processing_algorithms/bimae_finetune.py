@@ -5,7 +5,7 @@ from typing import List
 from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.results import ACCURACY, fixed
-from .two_layers import layers_first
+from ..qgis_plugin.two_layers import layers_first
 
 
 class TrainObjects(TaskAlgorithm):

@@ -5,7 +5,7 @@ from typing import List
 from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.results import Figure, fixed
-from .two_layers import layers_first
+from ..qgis_plugin.two_layers import layers_first
 
 
 class PretrainObjects(TaskAlgorithm):

@@ -10,8 +10,8 @@ from ..hsi_toolkit.tasks.common import LIBRARY_SUFFIXES
 from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
+from ..qgis_plugin.sigma_weights import joined, with_spectral
 from ..qgis_plugin.styling import Look, scores
-from .sigma_weights import joined, with_spectral
 
 #: The task takes its examples from a layer or a library by one path; the dialog has a widget for each.
 LIBRARY = Parameter(

@@ -15,8 +15,8 @@ from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import ACCURACY, fixed
+from ..qgis_plugin.sigma_weights import joined, with_spectral
 from ..qgis_plugin.styling import Look, uncertainty
-from .sigma_weights import joined, with_spectral
 from .train import HSIMAE_BANDS
 
 #: The outputs that are layers, by the engine's name for them.

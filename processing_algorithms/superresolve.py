@@ -6,8 +6,8 @@ from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
+from ..qgis_plugin.sigma_weights import joined, with_spectral
 from ..qgis_plugin.styling import Look, natural
-from .sigma_weights import joined, with_spectral
 
 
 class Superresolve(TaskAlgorithm):

@@ -8,7 +8,7 @@ from ..hsi_toolkit.tasks import TASKS, Parameter
 from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import ACCURACY, fixed
-from .sigma_weights import joined, with_spectral
+from ..qgis_plugin.sigma_weights import joined, with_spectral
 
 #: The method hsimae makes as many features.
 HSIMAE_BANDS = 32

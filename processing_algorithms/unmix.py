@@ -8,8 +8,8 @@ from ..hsi_toolkit.tasks.common import LIBRARY_SUFFIXES, VECTOR_SUFFIXES
 from ..qgis_plugin.algorithm import TaskAlgorithm
 from ..qgis_plugin.parameters import shown_parameters
 from ..qgis_plugin.results import Figure, fixed
+from ..qgis_plugin.sigma_weights import joined, with_spectral
 from ..qgis_plugin.styling import Look, fractions, scores
-from .sigma_weights import joined, with_spectral
 
 #: Where the task takes one text, the dialog asks for a number, a file or a layer.
 SOURCES = (
