@@ -106,6 +106,10 @@ def classes(source: QgsProcessingFeatureSource, field: str, least: int) -> str:
     )
 
 
+#: Endings of published weights.
+RELEASED = (".pth", ".tar", ".h5")
+
+
 def model(name: str, kind: str = "") -> str:
     """Whether a model file is one, and of that kind; names of fetched models are the engine's to look up."""
     path = Path(name)
@@ -113,6 +117,8 @@ def model(name: str, kind: str = "") -> str:
         if re.fullmatch(r"[\w.-]+", name) and path.suffix != ".safetensors":
             return ""
         return f"There is no model file {name}. Check the path."
+    if not kind and path.suffix in RELEASED:
+        return ""  # weights as their authors published them, which only the engine can read
     try:
         described = read_model(path)
     except ModelFileError as error:

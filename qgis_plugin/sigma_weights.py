@@ -5,7 +5,7 @@ from typing import Any, Dict, List
 
 from ..hsi_toolkit.tasks import Parameter
 
-SUFFIXES = (".safetensors",)
+SUFFIXES = (".safetensors", ".pth")
 
 SPECTRAL = Parameter(
     kind="model",

@@ -323,3 +323,10 @@ def test_a_model_file_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(type(path), "open", refuse)
     with pytest.raises(models.ModelFileError, match="cannot be read: Permission denied"):
         models.read_model(path)
+
+
+def test_published_weights_are_left_to_the_engine(tmp_path):
+    weights = tmp_path / "spat-vit-base-ultra-checkpoint-1599.pth"
+    weights.write_bytes(b"of another format")
+    assert checks.model(str(weights)) == ""
+    assert "no model" in checks.model(str(weights), "classifier")
