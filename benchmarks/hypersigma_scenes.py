@@ -19,7 +19,7 @@ from benchmarks.change import pair as made_pair
 from benchmarks.scenes import describe, load_array, load_cube
 from hsi_toolkit.change.decision import no_change_threshold
 from hsi_toolkit.change.detectors import fit_pair
-from hsi_toolkit.change.learned import learn_change
+from hsi_toolkit.change.learned import EVEN_ODDS, learn_change
 from hsi_toolkit.change.pair import ScenePair
 from hsi_toolkit.detection.anomalies import QuasiLocalRX
 from hsi_toolkit.detection.learned import learn_anomalies, learn_target
@@ -142,7 +142,7 @@ def change(folder: Path) -> Iterator[Figures]:
     for label, epochs in (("untrained", 0), ("trained", epochs_of(Change))):
         began = time.perf_counter()
         learned = learn_change(pair, model, sample, START, epochs, PROGRESS)
-        results[label] = together(learned.scores(pair, PROGRESS)).ravel(), 1.0
+        results[label] = together(learned.scores(pair, PROGRESS)).ravel(), EVEN_ODDS
     seconds = time.perf_counter() - began
     precision, f1 = {}, {}
     for label, (scores, threshold) in results.items():

@@ -27,7 +27,7 @@ from hsi_toolkit.scene import iter_blocks, read_windows
 from hsi_toolkit.scene.blocks import mirrored
 from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.training.per_scene import Learning, Recipe, Samples, Start, fit, flipped, mixed_precision
-from hsi_toolkit.training.pseudo_labels import BACKGROUND, FOUND, PseudoLabels, ScoreRaster, kept_on_disk
+from hsi_toolkit.training.pseudo_labels import BACKGROUND, FOUND, PseudoLabels, kept_on_disk
 from hsi_toolkit.training.scene_tiles import Scaling
 
 Float32 = NDArray[np.float32]
@@ -41,7 +41,10 @@ PIXELS = 500
 """Pixels of each kind that are trained on, as published."""
 
 BATCH = 32
-LEARNING_RATE = 3e-4
+LEARNING_RATE = 5e-4
+
+EVEN_ODDS = 1.0
+"""The score beyond which a pixel has changed: both kinds are equally frequent in training."""
 
 _UNCHANGED_SHARE = 0.5
 _FEWEST_CHANGED = 0.002
@@ -145,11 +148,6 @@ def learn_change(
         return found
 
     return LearnedChange(predict, _WINDOWS_AT_ONCE[device.type], Learning(begun.size, begun.taken, curve))
-
-
-def odds_threshold(scores: ScoreRaster) -> float:
-    """The odds beyond which a pixel has changed: even ones."""
-    return 1.0
 
 
 def _coarse(

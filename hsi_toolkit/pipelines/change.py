@@ -84,14 +84,14 @@ def _decided(
         yield _decide(task, pair, *sample)
         return
     # PyTorch takes a second to load, which the other methods do without.
-    from hsi_toolkit.change.learned import learn_change, odds_threshold
+    from hsi_toolkit.change.learned import EVEN_ODDS, learn_change
     from hsi_toolkit.training.per_scene import Start
 
     decision = _decide(replace(task, method="auto", threshold=None), pair, *sample)
     start, memory = Start(task.size, task.weights, task.seed, task.device), _memory(task)
     learned = learn_change(pair, decision.model, sample, start, task.epochs, progress.part(0.0, 0.5), memory)
     with kept_on_disk(learned.scores(pair, progress.part(0.5, 1.0), memory), pair.shape) as scores:
-        threshold = odds_threshold(scores) if task.threshold is None else task.threshold
+        threshold = EVEN_ODDS if task.threshold is None else task.threshold
         yield replace(decision, threshold=threshold, scores=scores, learning=learned.learning.facts())
 
 

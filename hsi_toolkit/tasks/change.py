@@ -102,6 +102,6 @@ class Change(Task):
     seed: int = common.seed()
     weights: Optional[str] = scene_network.weights()
     size: str = scene_network.size()
-    epochs: int = scene_network.epochs(20)
+    epochs: int = scene_network.epochs(10)
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

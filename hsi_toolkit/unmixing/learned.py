@@ -155,6 +155,11 @@ def unmixing_loss(network: UnmixingNetwork, tiles: Tensor) -> Tensor:
 
 
 def variation(endmembers: Tensor) -> Tensor:
+    """Sum of the differences between neighbouring bands of ``endmembers`` (bands, count).
+
+    The published code takes them from endmember to endmember instead (``variation_loss``), which draws
+    endmembers together.
+    """
     return endmembers.diff(dim=0).abs().sum()
 
 
