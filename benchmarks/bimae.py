@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.bimae [--part modalities|pretraining] [--seeds 0 1 2 3 4] [--json FILE]``
 
-Every seed of the random numbers makes a tray of its own, divides it, and trains from other weights. The network
-is a small one on small images, so that a processor trains it in a minute.
+Every seed of the random numbers makes a tray of its own, divides it, and trains from other weights. The
+network is a small one on small images, so that a processor trains it in a minute.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from hsi_toolkit.progress import Progress
 from hsi_toolkit.synthetic.tray import write_tray
 
 #: Seeds of each kind on a tray, half of which are judged.
-EACH = 120
+EACH = 100
 #: Labels of each kind in the comparison of pretrained and random weights.
 FEW = 10
 EPOCHS, FEW_EPOCHS, PRETRAINING_EPOCHS = 80, 150, 200
@@ -83,7 +83,7 @@ def divided_tray(seed: int) -> Divided:
 def network_of(data: Divided) -> BiMAEConfig:
     """A network a processor trains in a minute: the published layout, narrower and shallower."""
     tiny = sized("tiny", data.pairs.preparation, len(data.pairs.bands))
-    return replace(tiny, dim=64, depth=3, decoder_dim=32)
+    return replace(tiny, dim=48, depth=2, decoder_dim=32)
 
 
 def modalities(data: Divided, seed: int) -> dict[str, float]:

@@ -1,23 +1,31 @@
 """BiMAE networks: of which sizes, from which weights, and as parts of model bundles."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hsi_toolkit.bimodal.pairs import Preparation
 from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.models import zoo
-from hsi_toolkit.models.bimae import SIZES, BiMAEClassifier, BiMAEConfig, ClassifierConfig, Modality
+from hsi_toolkit.models.bimae import (
+    SIZES,
+    BiMAEClassifier,
+    BiMAEConfig,
+    ClassifierConfig,
+    Modality,
+    WideAttention,
+)
 from hsi_toolkit.models.bundle import ModelBundle
 from hsi_toolkit.models.importing import read_released
 from hsi_toolkit.models.metadata import Json, Preprocessing
 from hsi_toolkit.spectral.resample import SensorBands
 
-Size = Literal["tiny", "small", "base"]
+Network = TypeVar("Network", bound=nn.Module)
 
 #: Architecture and kind of the bundles of pretrained networks, and those of classifiers.
 PRETRAINED, PRETRAINED_KIND = "bimae", "pretrained"
@@ -142,6 +150,30 @@ def described(config: BiMAEConfig) -> dict[str, Json]:
     return dict(asdict(config))
 
 
+def initialised(build: Callable[[], Network], seed: int) -> Network:
+    """A network with random weights as Keras draws them: uniform after Glorot, biases zero.
+
+    Keras counts the first axis of an attention's kernel (width, heads, width) among the pixels of a filter,
+    so that queries, keys and values begin small.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build()
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for module in network.modules():
+            if isinstance(module, WideAttention):
+                dim, heads = module.attention_output.out_features, module.heads
+                for projection in (module.query, module.key, module.value):
+                    limit = math.sqrt(6 / (heads * dim + dim**2))
+                    nn.init.uniform_(projection.weight, -limit, limit)
+                limit = math.sqrt(3 / (heads * dim))
+                nn.init.uniform_(module.attention_output.weight, -limit, limit)
+    return network
+
+
 def new_classifier(
     config: ClassifierConfig, pretrained: Mapping[str, Tensor] | None, seed: int
 ) -> BiMAEClassifier:
@@ -150,9 +182,7 @@ def new_classifier(
     Raises:
         ModelError: the pretrained weights do not fit.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = BiMAEClassifier(config)
+    network = initialised(lambda: BiMAEClassifier(config), seed)
     if pretrained is not None:
         _take_over(network, pretrained, config.modality)
     return network

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hsi_toolkit.bimodal.networks import require_masking
+from hsi_toolkit.bimodal.networks import initialised, require_masking
 from hsi_toolkit.bimodal.pairs import Pairs
 from hsi_toolkit.bimodal.steps import Steps, batch_for, batches, objects_at_once, steps_of, tensors, turned
 from hsi_toolkit.errors import ModelError
@@ -90,9 +90,7 @@ class _Run:
         self._pairs, self._config, self._device = pairs, config, device
         self._batch = batch_for(config.batch_size, len(pairs))
         self._per_epoch = steps_of(len(pairs), self._batch)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.network = BiMAE(config.network).to(device).train()
+        self.network = initialised(lambda: BiMAE(config.network), config.seed).to(device).train()
         sizes = config.network
         visible = sizes.bands + sizes.rgb_patches - sizes.split("hs")[0] - sizes.split("rgb")[0]
         self._steps = Steps(

@@ -22,7 +22,7 @@ _KERAS_EPSILON = 1e-7
 _TOKENS_AT_ONCE = 2048
 _SMALLEST_DIM = 192
 #: Steps of an epoch that few objects are divided into, at the least, and objects a step.
-_LEAST_STEPS, _SMALLEST_BATCH = 8, 8
+_LEAST_STEPS, _SMALLEST_BATCH = 32, 8
 
 
 def batch_for(asked: int, objects: int) -> int:

@@ -1,5 +1,6 @@
 """Train a classifier of objects, and judge it on objects it has not seen."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ from hsi_toolkit.reports.report import KeyFigure, ReportContent, write_report
 from hsi_toolkit.tasks.bimae_finetune import BimaeFinetune
 
 _SEEN_BY = {"bimodal": "both images", "rgb": "the colour image alone", "hs": "the hyperspectral image alone"}
+#: Share of the loss of guessing above which a network is said to have learned hardly anything.
+_LEARNED = 0.7
 #: Says what the counts of the report are, whose wording is that of maps.
 _UNIT = "Every object counts once: where these figures speak of pixels, they mean objects."
 
@@ -125,6 +128,7 @@ def _train(task: BimaeFinetune, progress: Progress) -> _Trained:
         device=device,
         progress=progress.part(0.2, 0.95),
     )
+    notes += _judged_by_loss(losses, len(pairs.classes))
     accuracy = None
     if held_out is not None:
         judged = pairs.only(held_out.test)
@@ -171,6 +175,17 @@ def _held_out(pairs: Pairs, task: BimaeFinetune) -> tuple[HeldOut | None, tuple[
             "images overlap.",
         )
     return held_out, ()
+
+
+def _judged_by_loss(losses: list[float], classes: int) -> tuple[str, ...]:
+    """A sentence where the network has hardly learned to tell the objects apart that it was trained on."""
+    chance = math.log(classes)
+    if losses[-1] < _LEARNED * chance:
+        return ()
+    return (
+        f"The network has hardly learned: its loss is {losses[-1]:.2f}, and guessing has {chance:.2f}. Give "
+        "more epochs, a smaller batch or pretrained weights.",
+    )
 
 
 def _bundle(trained: _Trained, task: BimaeFinetune) -> ModelBundle:

@@ -113,7 +113,7 @@ def batch_size() -> Any:
     return parameter(
         "integer",
         "Batch size",
-        "Objects a step at most; of few objects, a step takes an eighth.",
+        "Objects a step at most; of few objects fewer, so that an epoch has 32 steps.",
         default=512,
         minimum=1,
         unit="objects",

@@ -140,7 +140,7 @@ def test_too_little_to_hide_is_said() -> None:
         require_masking(BiMAEConfig(bands=3))
 
 
-@pytest.mark.parametrize(("objects", "batch"), [(6, 6), (50, 8), (800, 100), (100_000, 512)])
+@pytest.mark.parametrize(("objects", "batch"), [(6, 6), (50, 8), (3_200, 100), (100_000, 512)])
 def test_few_objects_still_make_several_steps(objects: int, batch: int) -> None:
     assert batch_for(512, objects) == batch
 
