@@ -84,8 +84,12 @@ def rows_within(scene: xr.DataArray, memory_limit: int | None, halo: int = 0) ->
         OutOfMemoryError: not even one line with its halo fits.
     """
     line = 4 * scene.sizes["band"] * scene.sizes["x"]
+    native = stored_rows(scene)
     limit = DEFAULT_MEMORY if memory_limit is None else memory_limit
     lines = limit // (BLOCKS_HELD * line) - 2 * halo
+    if memory_limit is None and lines < native:
+        # The reader holds a row of tiles besides.
+        lines //= 3
     if memory_limit is None:
         lines = max(lines, 2 * halo, 1)
     elif lines < 1:
@@ -95,7 +99,6 @@ def rows_within(scene: xr.DataArray, memory_limit: int | None, halo: int = 0) ->
             f"{memory_limit / 2**20:.0f} MB are allowed.",
             "Raise the memory limit or crop the scene.",
         )
-    native = stored_rows(scene)
     if lines >= native:
         lines = lines // native * native
     return min(lines, scene.sizes["y"])

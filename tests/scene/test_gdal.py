@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from rasterio._env import get_gdal_config
 from rasterio.crs import CRS
 
 from hsi_toolkit.errors import HsiError
 from hsi_toolkit.scene import iter_blocks, open_scene
+from hsi_toolkit.scene.readers import gdal
 
 CENTRES = np.array([450.0, 550.0, 650.0, 850.0, 2200.0])
 WIDTHS = np.array([5.0, 6.0, 7.0, 8.0, 9.0])
@@ -202,14 +202,15 @@ def test_dask_chunks_follow_the_tiles(tmp_path) -> None:
     assert all(block.y0 % 256 == 0 for block in iter_blocks(scene))
 
 
-def test_a_row_of_tiles_stays_in_the_cache_while_its_lines_are_read(tmp_path) -> None:
+def test_a_row_of_tiles_stays_in_the_cache_while_its_lines_are_read(tmp_path, monkeypatch) -> None:
     path = tmp_path / "tiled.tif"
     profile = {"count": 40, "height": 512, "width": 4096, "dtype": "int16", "tiled": True, "sparse_ok": True}
     with rasterio.open(path, "w", driver="GTiff", blockxsize=512, blockysize=512, **profile):
         pass
+    wanted = []
+    monkeypatch.setattr(gdal, "set_gdal_config", lambda _, size: wanted.append(size))
     open_scene(path)[:, 5].load()
-    with rasterio.Env():
-        assert get_gdal_config("GDAL_CACHEMAX") >= 40 * 512 * 4096 * 2
+    assert wanted[0] >= 40 * 512 * 4096 * 2
 
 
 def test_file_names_are_taken_literally(write_tif, cube, tmp_path) -> None:

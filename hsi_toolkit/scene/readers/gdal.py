@@ -5,7 +5,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import rasterio
 import xarray as xr
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
@@ -23,6 +24,7 @@ from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32, Stored
 from hsi_toolkit.scene.raw import THREADS
 from hsi_toolkit.scene.readers import first_bytes, refuse_variable
 from hsi_toolkit.scene.readers.gdal_metadata import read_metadata
+from hsi_toolkit.scene.readers.gdal_tiles import TILES_CACHE_BYTES, TileLayout, TileRows
 
 DRIVERS = (
     "GTiff",
@@ -97,10 +99,18 @@ class GdalSource:
         self.calibration = calibration
         self.masked = masked
         self.cache = cache
+        self._tiles: TileRows | None = None
+        self._is_known = False
+
+    def __reduce__(self) -> tuple[type["GdalSource"], tuple[object, ...]]:
+        return type(self), (self.dataset, self.shape, self.calibration, self.masked, self.cache)
 
     def read(self, bands: BandIndex, rows: slice, columns: slice) -> Float32:
         """See ``RasterSource.read``."""
         numbers = (np.arange(self.shape[0])[bands] + 1).tolist()
+        tiles = self._tile_rows()
+        if tiles is not None and tiles.suits(numbers, columns, self.cache):
+            return self._by_tiles(tiles, numbers, bands, rows, columns)
         stored, valid = self._read(numbers, rows, columns)
         out = np.empty(stored.shape, np.float32)
         for position, number in enumerate(numbers):
@@ -108,6 +118,24 @@ class GdalSource:
             self.calibration.apply(stored[here], out[here], slice(number - 1, number), 0)
         if valid is not None:
             out[:, valid == 0] = np.nan
+        return out
+
+    def _tile_rows(self) -> TileRows | None:
+        """The reader by rows of tiles, None where the file is not made of compressed tiles."""
+        if not self._is_known and not self.masked:
+            with self.dataset.use() as dataset:
+                layout = TileLayout.of(dataset)
+            self._tiles = None if layout is None else TileRows(self.dataset, layout)
+        self._is_known = True
+        return self._tiles
+
+    def _by_tiles(
+        self, tiles: TileRows, numbers: list[int], bands: BandIndex, rows: slice, columns: slice
+    ) -> Float32:
+        out = np.empty((len(numbers), rows.stop - rows.start, columns.stop - columns.start), np.float32)
+        with _block_cache(TILES_CACHE_BYTES):
+            for part, stored in tiles.read(numbers, rows, columns):
+                self.calibration.apply(stored, out[:, part], bands, 0)
         return out
 
     def read_stored(self, numbers: list[int], rows: slice, columns: slice) -> Stored:
@@ -118,10 +146,41 @@ class GdalSource:
         self, numbers: list[int], rows: slice, columns: slice
     ) -> tuple[Stored, NDArray[np.uint8] | None]:
         window = Window.from_slices(rows, columns)
-        settings = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": self.cache}
-        with self.dataset.use() as dataset, rasterio.Env(**settings):
+        with self.dataset.use() as dataset, _block_cache(self.cache):
             valid = dataset.read_masks(1, window=window) if self.masked else None
             return dataset.read(numbers, window=window), valid
+
+
+class _CacheSizes:
+    """The block caches that reads in progress want: GDAL has one for all, as large as the largest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted: list[int] = []
+        self._before = 0
+
+    @contextmanager
+    def at_least(self, size: int) -> Iterator[None]:
+        """GDAL with a block cache of so many bytes; afterwards it is as large as it was."""
+        with self._lock:
+            if not self._wanted:
+                self._before = get_gdal_config("GDAL_CACHEMAX")
+            self._wanted.append(size)
+            set_gdal_config("GDAL_CACHEMAX", max(self._wanted))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wanted.remove(size)
+                set_gdal_config("GDAL_CACHEMAX", max(self._wanted, default=self._before))
+
+
+_cache_sizes = _CacheSizes()
+
+
+def _block_cache(size: int) -> AbstractContextManager[object]:
+    """GDAL with a block cache of so many bytes, unless the user has set one."""
+    return nullcontext() if "GDAL_CACHEMAX" in os.environ else _cache_sizes.at_least(size)
 
 
 def sniff(path: Path) -> bool:
