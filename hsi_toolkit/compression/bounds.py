@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from hsi_toolkit.compression.numbers import Stored
 from hsi_toolkit.compression.setting import Nodata, missing
-from hsi_toolkit.compression.tile import encode_tile
+from hsi_toolkit.compression.tile import encode_tile, largest_error
 from hsi_toolkit.scene.lazy import Calibration
+
+TileEncoder = Callable[[Stored, Nodata, float], tuple[bytes, Stored]]
+"""Like ``encode_tile``."""
 
 TRIALS = 8
 """Encodings at most in search of an error."""
@@ -27,21 +30,29 @@ class Encoded:
     angle: float
 
 
-def encode_within_error(samples: Stored, calibration: Calibration, error: float) -> Encoded:
+def encode_within_error(
+    samples: Stored, calibration: Calibration, error: float, encode: TileEncoder = encode_tile
+) -> Encoded:
     """A tile no sample of which is off by more than ``error``, in stored numbers; 0 for none."""
-    data, decoded = encode_tile(samples, calibration.nodata, error)
+    return measured(samples, calibration, *encode(samples, calibration.nodata, error))
+
+
+def measured(samples: Stored, calibration: Calibration, data: bytes, decoded: Stored) -> Encoded:
+    """A tile with how far it is off."""
     if decoded is samples:
         return Encoded(data, 0.0, 0.0)
     return Encoded(
         data,
-        largest_error(samples, decoded, calibration.nodata),
+        largest_error(samples, decoded, missing(samples, calibration.nodata)),
         largest_angle(samples, decoded, calibration),
     )
 
 
-def encode_within_angle(samples: Stored, calibration: Calibration, angle: float) -> Encoded:
+def encode_within_angle(
+    samples: Stored, calibration: Calibration, angle: float, encode: TileEncoder = encode_tile
+) -> Encoded:
     """A tile no spectrum of which is turned by more than ``angle`` degrees, as small as is found soon."""
-    best = encode_within_error(samples, calibration, 0.0)
+    best = encode_within_error(samples, calibration, 0.0, encode)
     whole = samples.dtype.kind in "iu"
     error = _promising_error(samples, calibration, angle)
     low, high = 0.0, np.inf
@@ -50,7 +61,7 @@ def encode_within_angle(samples: Stored, calibration: Calibration, angle: float)
             error = float(np.floor(error))
         if not low < error < high:
             break
-        found = encode_within_error(samples, calibration, error)
+        found = encode_within_error(samples, calibration, error, encode)
         if found.angle <= angle:
             low, best = error, min(best, found, key=lambda each: len(each.data))
             if found.angle > CLOSE_ENOUGH * angle:
@@ -91,19 +102,6 @@ def error_for_rate(size: Callable[[float], float], usual: float, rate: float, *,
             break
         error = guess
     return high if np.isfinite(high) else 2 * low
-
-
-def largest_error(samples: Stored, decoded: Stored, nodata: Nodata) -> float:
-    """The largest absolute difference, in stored numbers, among samples that are data."""
-    absent = missing(samples, nodata)
-    largest = 0.0
-    for band, (before, after) in enumerate(zip(samples, decoded, strict=True)):
-        kind = np.float64 if samples.dtype.kind == "f" else np.int64
-        with np.errstate(invalid="ignore"):
-            difference = np.abs(before.astype(kind) - after.astype(kind))
-        known = True if absent is None else ~absent[band]
-        largest = max(largest, float(difference.max(initial=0, where=known)))
-    return largest
 
 
 def largest_angle(samples: Stored, decoded: Stored, calibration: Calibration) -> float:

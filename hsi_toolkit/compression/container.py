@@ -26,7 +26,7 @@ USUAL_TILE_SAMPLES = 1 << 23
 MAX_TILE_SAMPLES = 1 << 25
 """A tile is decoded whole, so that a file with larger ones could take any amount of memory."""
 
-_PREFIX = struct.Struct("<8sHHIIII")
+_PREFIX = struct.Struct("<8sHHIII")
 _ENTRY = struct.Struct("<QQI")
 _CHECKSUM = struct.Struct("<I")
 
@@ -51,7 +51,8 @@ class Header:
         quantity, units, sensor, acquired, wavelength, fwhm, good: as in a scene.
         crs: WKT.
         transform: the first six coefficients of the affine transform from columns and rows.
-        model_bytes: size of the learned codec's model behind the index.
+        codec_config, codec_use: what the learned codec says of itself, and the stored numbers that are its 0
+            and 1 and the step of its latents.
     """
 
     shape: tuple[int, int, int]
@@ -74,7 +75,8 @@ class Header:
     good: tuple[bool, ...] | None = None
     crs: str | None = None
     transform: Numbers | None = None
-    model_bytes: int = 0
+    codec_config: dict[str, int | bool] | None = None
+    codec_use: Numbers | None = None
     software: str = f"hsi_toolkit {__version__}"
 
     @property
@@ -156,18 +158,16 @@ class HszWriter:
     Args:
         path: of the file.
         header: of the scene.
-        model: the learned codec's model, of ``header.model_bytes``.
         overwrite: whether an existing file may be replaced.
 
     Raises:
         OutputError: the file exists or cannot be written, or a tile is missing at the end.
     """
 
-    def __init__(
-        self, path: str | Path, header: Header, *, model: bytes = b"", overwrite: bool = False
-    ) -> None:
-        self._path, self._header, self._model, self._overwrite = Path(path), header, model, overwrite
+    def __init__(self, path: str | Path, header: Header, *, overwrite: bool = False) -> None:
+        self._path, self._header, self._overwrite = Path(path), header, overwrite
         self._entries: list[tuple[int, int, int] | None] = [None] * header.tiles
+        self._model = (0, 0, 0)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -176,10 +176,10 @@ class HszWriter:
             self._file: IO[bytes] = stack.enter_context(temporary.open("r+b"))
             text = self._header.to_json()
             packed = deflate(text)
-            checksums = zlib.crc32(packed), zlib.crc32(self._model)
-            self._file.write(_PREFIX.pack(MAGIC, VERSION, 0, len(packed), len(text), *checksums) + packed)
+            prefix = _PREFIX.pack(MAGIC, VERSION, 0, len(packed), len(text), zlib.crc32(packed))
+            self._file.write(prefix + packed)
             self._index = self._file.tell()
-            self._file.write(bytes(_index_bytes(self._header.tiles)) + self._model)
+            self._file.write(bytes(_index_bytes(self._header.tiles)))
             self._stack = stack.pop_all()
         return self
 
@@ -193,20 +193,28 @@ class HszWriter:
             entries = [entry for entry in self._entries if entry is not None]
             if len(entries) < len(self._entries):
                 raise OutputError(f"{self._path} lacks tiles.", "This is a defect: please report it.")
-            index = b"".join(_ENTRY.pack(*entry) for entry in entries)
+            index = b"".join(_ENTRY.pack(*entry) for entry in (*entries, self._model))
             self._file.seek(self._index)
             self._file.write(index + _CHECKSUM.pack(zlib.crc32(index)))
             self._file.close()
 
     def write(self, tile: int, data: bytes) -> None:
         """Append a tile. Raises OutputError when the disk is full."""
+        self._entries[tile] = self._append(data)
+
+    def write_model(self, data: bytes) -> None:
+        """Append the model that tiles refer to. Raises OutputError when the disk is full."""
+        self._model = self._append(data)
+
+    def _append(self, data: bytes) -> tuple[int, int, int]:
+        position = self._file.tell()
         try:
-            self._entries[tile] = (self._file.tell(), len(data), zlib.crc32(data))
             self._file.write(data)
         except OSError as error:
             raise OutputError(
                 f"Writing {self._path} failed: {error.strerror or error}.", "Check the free space."
             ) from error
+        return position, len(data), zlib.crc32(data)
 
     @property
     def size(self) -> int:
@@ -221,8 +229,6 @@ class HszFile:
     path: Path
     header: Header
     entries: tuple[tuple[int, int, int], ...]
-    model_at: int
-    model_checksum: int
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -241,7 +247,7 @@ class HszFile:
         start = file.read(_PREFIX.size)
         if len(start) < _PREFIX.size or not start.startswith(MAGIC):
             raise SceneError(f"{path} is no .hsz file, or cut short.", "Copy or download it again.")
-        _, version, _, length, text_length, checksum, model_checksum = _PREFIX.unpack(start)
+        _, version, _, length, text_length, checksum = _PREFIX.unpack(start)
         if version != VERSION:
             raise SceneError(
                 f"{path} is of version {version}, this program reads version {VERSION}.",
@@ -257,18 +263,19 @@ class HszFile:
         except ValueError as error:
             raise _damaged(path, f"its header cannot be unpacked: {error}") from error
         needed = _index_bytes(header.tiles)
-        if file.tell() + needed + header.model_bytes > size:
+        if file.tell() + needed > size:
             raise _damaged(path, f"it is too short for the index of {header.tiles} tiles")
         index = file.read(needed)
         if zlib.crc32(index[: -_CHECKSUM.size]) != _CHECKSUM.unpack(index[-_CHECKSUM.size :])[0]:
             raise _damaged(path, "its index does not match its checksum")
         entries = tuple(_ENTRY.iter_unpack(index[: -_CHECKSUM.size]))
-        return cls(path, header, entries, file.tell(), model_checksum)
+        return cls(path, header, entries)
 
     def model(self) -> bytes:
         """The learned codec's model, empty when there is none. Raises SceneError."""
-        data = self._bytes(self.model_at, self.header.model_bytes)
-        if len(data) < self.header.model_bytes or zlib.crc32(data) != self.model_checksum:
+        position, length, checksum = self.entries[-1]
+        data = self._bytes(position, min(length, self.path.stat().st_size))
+        if len(data) < length or zlib.crc32(data) != checksum:
             raise _damaged(self.path, "the model in it does not match its checksum")
         return data
 
@@ -321,7 +328,8 @@ def _part(length: int, parts: int, number: int) -> slice:
 
 
 def _index_bytes(tiles: int) -> int:
-    return tiles * _ENTRY.size + _CHECKSUM.size
+    """Of the entries of all tiles and the model."""
+    return (tiles + 1) * _ENTRY.size + _CHECKSUM.size
 
 
 def _damaged(path: Path, reason: str) -> SceneError:
@@ -373,6 +381,7 @@ _CHECKS: Mapping[str, Callable[[object], object]] = {
     "nodata": lambda value: _list_of(_number)(value) if isinstance(value, list) else _number(value),
     "good": _list_of(_flag),
     "bound": _number,
-    "model_bytes": _whole,
+    "codec_config": lambda value: value if isinstance(value, dict) else None,
+    "codec_use": _list_of(_number, 3),
     "software": _text,
 }

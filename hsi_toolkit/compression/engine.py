@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xarray as xr
@@ -15,18 +15,23 @@ from hsi_toolkit.compression.bounds import (
     encode_within_error,
     error_for_rate,
     largest_angle,
-    largest_error,
+    measured,
 )
 from hsi_toolkit.compression.container import Header, HszFile, HszWriter, tile_grid
+from hsi_toolkit.compression.learned import LearnedCodec
 from hsi_toolkit.compression.numbers import Stored
-from hsi_toolkit.compression.setting import missing
+from hsi_toolkit.compression.setting import Nodata, missing
 from hsi_toolkit.compression.source import HszSource
 from hsi_toolkit.compression.threads import in_order
-from hsi_toolkit.compression.tile import encode_tile
-from hsi_toolkit.errors import OutputError, ParameterError
+from hsi_toolkit.compression.tile import LEARNED, encode_tile, largest_error
+from hsi_toolkit.errors import ModelError, OutputError, ParameterError
 from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.scene.lazy import Calibration
 from hsi_toolkit.scene.stored import StoredScene, stored_scene
+
+if TYPE_CHECKING:
+    from hsi_toolkit.compression.learned import LearnedCodec
+    from hsi_toolkit.models.codecs import Codec
 
 TILE_SIDE = 128
 """Pixels of a tile's side, about: enough to learn from, little enough to decode for a window."""
@@ -90,6 +95,8 @@ def compress_scene(
     progress: Progress | None = None,
     overwrite: bool = False,
     tile_side: int = TILE_SIDE,
+    codec: "Codec | None" = None,
+    alone: bool = False,
 ) -> Outcome:
     """Write a scene as a compressed file.
 
@@ -101,6 +108,9 @@ def compress_scene(
         progress: reports tiles.
         overwrite: whether an existing file may be replaced.
         tile_side: of a tile, pixels.
+        codec: a learned one for all bands of the scene; within a bound its residual is coded, and where
+            prediction gives a smaller tile that is taken.
+        alone: take the learned codec for every tile, and its latents alone where there is no bound.
 
     Raises:
         SceneError: the scene cannot be read.
@@ -110,11 +120,21 @@ def compress_scene(
     progress = progress or Progress()
     wish = wish or Wish()
     job = _Job.of(scene, wish, tile_side)
+    if codec is not None:
+        job = job.with_codec(codec, wish, alone=alone)
     target = Path(path)
     if target.exists() and target.resolve() == Path(scene.attrs.get("source", "")).resolve():
         raise OutputError(f"The output {target} is the scene that is read.", "Choose another name.")
     if wish.rate is None:
         return job.write(target, progress, overwrite=overwrite)
+    if job.header.guarantee == "none":
+        try:
+            return job.write(target, progress, overwrite=overwrite, rate=wish.rate)
+        except _TooLarge as excess:
+            raise ParameterError(
+                f"Latents and model take {wish.rate + excess.bits:.2f} bits a sample, not {wish.rate:g}.",
+                "Ask for a higher rate, or take a codec of a lower one.",
+            ) from None
     error = job.error_at(wish.rate, progress.part(0.0, 0.2))
     for _ in range(ATTEMPTS):
         try:
@@ -145,7 +165,7 @@ def verify(scene: xr.DataArray, path: str | Path, progress: Progress | None = No
         given, decoded = numbers.read(*header.window(tile)), source.decode(tile)
         if header.guarantee == "lossless":
             return (0.0 if given.tobytes() == decoded.tobytes() else np.inf), 0.0
-        error = largest_error(given, decoded, numbers.calibration.nodata)
+        error = largest_error(given, decoded, missing(given, numbers.calibration.nodata))
         return error, largest_angle(given, decoded, numbers.calibration)
 
     for tile, (error, angle) in enumerate(in_order(farthest, range(header.tiles))):
@@ -174,6 +194,8 @@ class _Job:
     stored: StoredScene
     header: Header
     calibration: Calibration
+    learned: "LearnedCodec | None" = None
+    alone: bool = False
 
     @classmethod
     def of(cls, scene: xr.DataArray, wish: Wish, tile_side: int) -> Self:
@@ -191,6 +213,42 @@ class _Job:
         guarantee = "max_error" if error else "lossless"
         return replace(self, header=replace(self.header, guarantee=guarantee, bound=error))
 
+    def with_codec(self, codec: "Codec", wish: Wish, *, alone: bool) -> "_Job":
+        """The same job with a learned codec; without a bound, if it shall be used alone.
+
+        Raises:
+            ModelError: the codec takes another number of bands.
+            ParameterError: the samples are not such that it could keep a bound.
+        """
+        # Only now, because it loads PyTorch.
+        from hsi_toolkit.compression.learned import LearnedCodec, suits
+
+        bands = self.header.shape[0]
+        if codec.bands != bands:
+            raise ModelError(
+                f"The codec takes {codec.bands} bands, the scene has {bands}.",
+                "Cut the scene to its bands with 'hsi export', or train a codec on such scenes.",
+            )
+        bounded = wish.rate is None and (not alone or wish != Wish())
+        samples = self.read(self.header.tiles // 2)
+        if bounded and not suits(samples):
+            raise ParameterError(
+                f"A learned codec keeps no bound on samples of the type {self.header.dtype}.",
+                "Compress without a model, or let nothing bound the error.",
+            )
+        centre = tuple(slice(max(0, size // 2 - 16), size // 2 + 16) for size in samples.shape[1:])
+        learned = LearnedCodec.of(codec, samples.dtype, self.header.quantity)
+        error = (wish.max_error or 0.0) if bounded else None
+        learned = learned.tuned(samples[(slice(None), *centre)], self.calibration.nodata, error, wish.rate)
+        header = replace(
+            self.header,
+            codec=codec.name,
+            codec_config=dict(codec.config),
+            codec_use=learned.use,
+            guarantee=self.header.guarantee if bounded else "none",
+        )
+        return replace(self, header=header, learned=learned, alone=alone)
+
     def write(self, path: Path, progress: Progress, *, overwrite: bool, rate: float | None = None) -> Outcome:
         """Compress all tiles. Raises _TooLarge when the file would take more than ``rate``."""
         header = self.header
@@ -198,13 +256,16 @@ class _Job:
         pace = Pace(
             progress, f"Compressing: {header.tiles} tiles", header.shape[1] * header.shape[2], "pixels"
         )
-        error = angle = 0.0
+        error, angle, used = 0.0, 0.0, False
         with HszWriter(path, header, overwrite=overwrite) as writer:
             for tile, encoded in enumerate(in_order(self.encode, range(header.tiles))):
                 progress.check()
                 writer.write(tile, encoded.data)
+                used = used or encoded.data[:1] in LEARNED
                 error, angle = max(error, encoded.error), max(angle, encoded.angle)
                 pace.report((tile + 1) / header.tiles, f"Writing tile {tile + 1:,} of {header.tiles:,}")
+            if self.learned is not None and used:
+                writer.write_model(self.learned.model())
             size = writer.size
             if rate is not None and 8 * size > rate * samples:
                 raise _TooLarge(8 * size / samples - rate)
@@ -215,8 +276,20 @@ class _Job:
         """A tile within the bound of the header."""
         samples = self.read(tile)
         if self.header.guarantee == "max_angle":
-            return encode_within_angle(samples, self.calibration, self.header.bound)
-        return encode_within_error(samples, self.calibration, self.header.bound)
+            return encode_within_angle(samples, self.calibration, self.header.bound, self.encode_tile)
+        if self.header.guarantee == "none" and self.learned is not None:
+            encoded = self.learned.encode_unbounded(samples, self.calibration.nodata)
+            return measured(samples, self.calibration, *encoded)
+        return encode_within_error(samples, self.calibration, self.header.bound, self.encode_tile)
+
+    def encode_tile(self, samples: Stored, nodata: Nodata, error: float) -> tuple[bytes, Stored]:
+        """By the learned codec, by prediction, or by what gives less."""
+        if self.learned is None:
+            return encode_tile(samples, nodata, error)
+        learned = self.learned.encode(samples, nodata, error)
+        if self.alone:
+            return learned
+        return min(learned, encode_tile(samples, nodata, error), key=lambda each: len(each[0]))
 
     def read(self, tile: int) -> Stored:
         """A tile as stored, bands in the order of coding."""

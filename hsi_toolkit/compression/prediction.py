@@ -1,8 +1,8 @@
 """The predictor: each band from earlier bands of the same pixel and from all bands of its coded neighbours.
 
 Least squares that learn from what was coded, recomputed between chunks by coder and decoder alike (recursive
-least squares with forgetting, in blocks; compare Li and Zhu, doi 10.3745/JIPS.02.0219). Nothing is sent but the
-residuals, hence both sides must arrive at the very same numbers on any processor:
+least squares with forgetting, in blocks; compare Li and Zhu, doi 10.3745/JIPS.02.0219). Nothing is sent but
+the residuals, hence both sides must arrive at the very same numbers on any processor:
 
 - products are summed only over whole numbers below 2**53, exact in any order, so that any BLAS will do;
 - equations are solved by element-wise operations alone, which IEEE 754 defines to the last bit;
@@ -31,6 +31,7 @@ RIDGE = 4.0
 FORGET = 0.5
 """Weight of what was learnt from one chunk to the next, whose neighbours are nearer."""
 
+SMALLEST_PIVOT = 2.0**-40
 COEFFICIENT_UNIT = 2.0**-16
 INTERCEPT_UNIT = 2.0**-12
 LARGEST_COEFFICIENT = 16.0
@@ -140,6 +141,7 @@ class Predictor:
         weights[:, :_NEAR] *= 0.25
         target = np.arange(GROUP)
         weights[target, _LAST + target] += 1
+        np.nan_to_num(weights, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         np.clip(weights, -LARGEST_COEFFICIENT, LARGEST_COEFFICIENT, out=weights)
         weights = np.rint(weights / COEFFICIENT_UNIT) * COEFFICIENT_UNIT
         intercepts = mean[_GIVEN:].copy()
@@ -188,10 +190,14 @@ def _regress(system: Float64) -> Float64:
         system: (variable, variable, group) symmetric and positive; overwritten. Factored as L D Lᵀ.
     """
     lower = np.zeros_like(system)
+    # Bands that repeat others leave nothing but rounding, which must not be divided by.
+    every = np.arange(_ALL)
+    least = np.maximum(system[every, every] * SMALLEST_PIVOT, 1e-3)
     scratch = np.empty_like(system)
     for pivot in range(_ALL - 1):
         rest = system[pivot + 1 :, pivot + 1 :]
-        factor = np.divide(system[pivot + 1 :, pivot], system[pivot, pivot], out=lower[pivot + 1 :, pivot])
+        divisor = np.maximum(system[pivot, pivot], least[pivot])
+        factor = np.divide(system[pivot + 1 :, pivot], divisor, out=lower[pivot + 1 :, pivot])
         product = scratch[pivot + 1 :, pivot + 1 :]
         np.multiply(factor[:, None], system[pivot, pivot + 1 :][None], out=product)
         rest -= product

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 
 from hsi_toolkit.compression.container import HszFile, tiles_within
 from hsi_toolkit.compression.threads import in_order
-from hsi_toolkit.compression.tile import decode_tile
-from hsi_toolkit.errors import SceneError
+from hsi_toolkit.compression.tile import LEARNED, decode_tile
+from hsi_toolkit.errors import ModelError, SceneError
 from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32, Stored
 from hsi_toolkit.scene.stored import StoredNumbers, stored_numbers
+
+if TYPE_CHECKING:
+    from hsi_toolkit.compression.learned import LearnedCodec
 
 CACHE_BYTES = (64 << 20, 1 << 30)
 """Bounds of what is kept of decoded tiles: a row of tiles, which blocks of lines share."""
@@ -51,6 +55,19 @@ class HszSource:
         scale, offset = (None if each is None else np.array(each) for each in (header.scale, header.offset))
         nodata = np.array(header.nodata) if isinstance(header.nodata, tuple) else header.nodata
         return Calibration(scale, offset, nodata)
+
+    @cached_property
+    def _learned(self) -> "LearnedCodec":
+        """The learned codec that the file holds. Raises ModelError."""
+        # Only now, because it loads PyTorch.
+        from hsi_toolkit.compression.learned import LearnedCodec
+
+        header = self.file.header
+        model = self.file.model()
+        if not model or header.codec_use is None:
+            raise ValueError("the file holds no learned codec")
+        config = header.codec_config or {}
+        return LearnedCodec.from_model(model, header.codec, config, header.codec_use)
 
     def read(self, bands: BandIndex, rows: slice, columns: slice) -> Float32:
         """See ``RasterSource.read``. Raises SceneError, naming the tile that is damaged."""
@@ -113,9 +130,15 @@ class HszSource:
         """A tile (bands, rows, columns), bands in the order of the file. Raises SceneError, naming it."""
         header = self.file.header
         data = self.file.tile(tile)
+        shape = header.tile_shape(tile)
         try:
-            coded = decode_tile(data, header.tile_shape(tile), self.dtype)
-        except (ValueError, OverflowError, IndexError) as error:
+            if data[:1] in LEARNED:
+                coded = self._learned.decode(data, shape, self.dtype)
+            else:
+                coded = decode_tile(data, shape, self.dtype)
+        except (ValueError, OverflowError, IndexError, RuntimeError) as error:
+            if isinstance(error, ModelError):
+                raise
             raise self.file.damaged(tile, str(error)) from error
         if header.coding_order is None:
             return coded

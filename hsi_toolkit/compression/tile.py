@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 from hsi_toolkit.compression import predictive
 from hsi_toolkit.compression.numbers import Stored, Whole, as_whole, can_be_whole, numbers_from_bytes
 from hsi_toolkit.compression.pieces import Mask, Pieces, deflate, inflate, join_pieces
-from hsi_toolkit.compression.setting import Nodata, Setting
+from hsi_toolkit.compression.setting import Nodata, Setting, missing
 
 PLAIN, PREDICTIVE = b"0", b"1"
 """The first byte of a tile: bytes in planes through zlib, or prediction."""
+
+LEARNED = BOUNDED, UNBOUNDED = b"2", b"3"
+"""That of tiles of learned codecs: latents with a coded residual, or alone. See ``learned``."""
 
 WORTHWHILE = 0.8
 """Prediction that leaves more of a tile than this may be worse than plain bytes: noise."""
@@ -43,9 +46,9 @@ def encode_tile(samples: Stored, nodata: Nodata = None, error: float = 0.0) -> t
     result = samples
     if error > 0:
         restored = _placed(numbers.to_stored(_chosen(decoded, known)), known, coded.shape)
-        if not _within(_chosen(coded, known), _chosen(restored, known), error):
-            return encode_tile(samples, nodata)
         result = setting.stored(restored).reshape(samples.shape)
+        if not kept(samples, result, nodata, error):
+            return encode_tile(samples, nodata)
     predicted = PREDICTIVE + join_pieces((*setting.to_pieces(), numbers.to_bytes(), stream))
     if len(predicted) >= WORTHWHILE * samples.nbytes:
         plain = PLAIN + _in_planes(samples)
@@ -83,6 +86,26 @@ def decode_tile(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[np.num
     return setting.stored(coded).reshape(shape)
 
 
+def kept(samples: Stored, decoded: Stored, nodata: Nodata, error: float) -> bool:
+    """Whether no sample is off by more than ``error``, and the same ones are no data."""
+    absent, absent_after = missing(samples, nodata), missing(decoded, nodata)
+    if absent is None or absent_after is None:
+        return absent is absent_after and largest_error(samples, decoded, absent) <= error
+    return bool((absent == absent_after).all()) and largest_error(samples, decoded, absent) <= error
+
+
+def largest_error(samples: Stored, decoded: Stored, absent: Mask | None) -> float:
+    """The largest absolute difference, in stored numbers, but for samples that are ``absent``."""
+    kind = np.float64 if samples.dtype.kind == "f" else np.int64
+    largest = 0.0
+    for band, (before, after) in enumerate(zip(samples, decoded, strict=True)):
+        with np.errstate(invalid="ignore"):
+            difference = np.abs(before.astype(kind) - after.astype(kind))
+        known = True if absent is None else ~absent[band]
+        largest = max(largest, float(difference.max(initial=0, where=known)))
+    return largest
+
+
 def _placed(chosen: Stored, known: Mask | None, size: tuple[int, ...]) -> Stored:
     """The reverse of ``_chosen``, zero where nothing is known."""
     if known is None:
@@ -96,12 +119,6 @@ def _chosen(values: NDArray[Any], known: Mask | None) -> NDArray[Any]:
     """The known ones of (bands, pixels), in one row."""
     chosen: NDArray[Any] = values.reshape(-1) if known is None else values[known]
     return chosen
-
-
-def _within(samples: Stored, decoded: Stored, error: float) -> bool:
-    exact = (np.float64,) * 2 if samples.dtype.kind == "f" else (np.int64,) * 2
-    difference = np.abs(samples.astype(exact[0]) - decoded.astype(exact[1]))
-    return float(difference.max(initial=0)) <= error
 
 
 def _filled(whole: Whole, known: Mask) -> Whole:

@@ -4,8 +4,11 @@ import time
 from collections.abc import Mapping
 
 from hsi_toolkit.compression import Wish, compress_scene, verify
-from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.files import check_output
+from hsi_toolkit.models.codecs import Codec
+from hsi_toolkit.models.codecs.files import load_codec
+from hsi_toolkit.models.zoo import resolve
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import open_scene
 from hsi_toolkit.tasks.compress import Compress
@@ -19,7 +22,13 @@ def run(task: Compress, progress: Progress) -> Mapping[str, object]:
     share = 0.6 if task.verify else 1.0
     start = time.monotonic()
     outcome = compress_scene(
-        scene, task.output, wish, progress=progress.part(0.0, share), overwrite=task.overwrite
+        scene,
+        task.output,
+        wish,
+        progress=progress.part(0.0, share),
+        overwrite=task.overwrite,
+        codec=_codec(task, scene.sizes["band"]),
+        alone=task.codec != "auto",
     )
     seconds = time.monotonic() - start
     if task.verify:
@@ -56,6 +65,22 @@ def _wish(task: Compress) -> Wish:
             "A lossless file has no largest error, angle or rate.", "Leave them out, or choose another codec."
         )
     return wish
+
+
+def _codec(task: Compress, bands: int) -> Codec | None:
+    """The learned codec that was asked for, None for prediction. Raises ModelError, ParameterError."""
+    if task.codec in ("auto", "lossless") and not task.model:
+        return None
+    if not task.model:
+        raise ParameterError(f"The codec {task.codec} needs a model.", "Give its file with --model.")
+    if task.codec == "lossless":
+        raise ParameterError("Lossless prediction takes no model.", "Leave the model out.")
+    codec = load_codec(resolve(task.model), bands)
+    if task.codec not in ("auto", codec.name):
+        raise ModelError(
+            f"{task.model} holds {codec.name}, not {task.codec}.", "Give the model of that codec."
+        )
+    return codec
 
 
 def _size(count: int) -> str:
