@@ -123,7 +123,7 @@ def accuracy(
     config = ClassifierConfig(network_of(data), len(data.pairs.classes), modality)
     run_config = BiMAEFinetuning(config, epochs, BATCH, LEARNING_RATE, seed)
     model, _ = finetune_bimae(data.pairs, data.train, run_config, pretrained=pretrained)
-    likely = predict(model, data.pairs.only(data.test), torch.device("cpu")).argmax(axis=1)
+    likely = predict(model, data.pairs, torch.device("cpu"), chosen=data.test).argmax(axis=1)
     return float((likely == data.pairs.known_labels()[data.test]).mean())
 
 

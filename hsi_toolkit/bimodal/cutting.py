@@ -126,26 +126,25 @@ def cut_pairs(
     count, called = len(kept), objects.called()
     rgb = room_for_images((count, preparation.side, preparation.side, 3))
     hs = room_for_images((count, preparation.patch, preparation.patch, len(rasters.bands)))
-    seen, empty = np.ones(count, bool), list[str]()
-    for place, index in enumerate(kept):
+    shown, empty = list[int](), list[str]()
+    for done, index in enumerate(kept):
         progress.check()
-        progress.report(0.15 + 0.85 * place / count, "Cutting the objects out")
+        progress.report(0.15 + 0.85 * done / count, "Cutting the objects out")
         colours, spectra = cutter.colours(index), cutter.spectra(index)
         if colours is None or spectra is None:
-            seen[place] = False
             empty.append(called[index])
             continue
-        outside = cutter.outside(index)
+        outside, place = cutter.outside(index), len(shown)
         rgb[place] = np.where(outside[0], 1.0, preparation.stretched(colours))
         hs[place] = np.where(outside[1], 0.0, spectra_from_zero_to_one(spectra))
+        shown.append(int(index))
     if empty:
         notes.append(f"{_named(empty)} without data in one of the rasters and left out.")
-    if not seen.any():
+    if not shown:
         raise LabelError(
             "The rasters have no data at any of the objects.", "Check that they belong together."
         )
-    if not seen.all():
-        rgb, hs, kept = rgb[seen], hs[seen], kept[seen]
+    rgb, hs, kept = rgb[: len(shown)], hs[: len(shown)], np.array(shown, np.int64)
     return Pairs(
         rgb=rgb,
         hs=hs,

@@ -131,9 +131,14 @@ def _tensor(images: Images, chosen: NDArray[np.int64]) -> Tensor:
 
 
 def predict(
-    network: BiMAEClassifier, pairs: Pairs, device: torch.device, progress: Progress | None = None
+    network: BiMAEClassifier,
+    pairs: Pairs,
+    device: torch.device,
+    progress: Progress | None = None,
+    *,
+    chosen: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """The probability of each class for each object, (n, classes) float32.
+    """The probability of each class for each object, or for those ``chosen``, (n, classes) float32.
 
     Raises:
         Cancelled: ``progress`` said so.
@@ -142,12 +147,12 @@ def predict(
     config = network.config.network
     size = min(256, 2 * objects_at_once(config, config.bands + config.rgb_patches, device))
     network = network.to(device).eval()
-    found = []
+    wanted, found = np.arange(len(pairs)) if chosen is None else chosen, []
     with torch.inference_mode():
-        for start in range(0, len(pairs), size):
+        for start in range(0, len(wanted), size):
             progress.check()
-            progress.report(start / len(pairs), "Classifying the objects")
-            rgb, hs = tensors(pairs, np.arange(start, min(start + size, len(pairs))))
+            progress.report(start / len(wanted), "Classifying the objects")
+            rgb, hs = tensors(pairs, wanted[start : start + size])
             logits = network(hs.to(device), rgb.to(device))
             found.append(logits.float().softmax(dim=1).cpu().numpy())
     return np.concatenate(found)

@@ -131,10 +131,9 @@ def _train(task: BimaeFinetune, progress: Progress) -> _Trained:
     notes += _judged_by_loss(losses, len(pairs.classes))
     accuracy = None
     if held_out is not None:
-        judged = pairs.only(held_out.test)
-        likely = predict(model, judged, device, progress.part(0.95, 1.0)).argmax(axis=1)
+        shares = predict(model, pairs, device, progress.part(0.95, 1.0), chosen=held_out.test)
         accuracy = assess(
-            likely.astype(np.int64),
+            shares.argmax(axis=1).astype(np.int64),
             labels[held_out.test],
             pairs.classes.names,
             Basis(True, (held_out.describe(), _UNIT)),

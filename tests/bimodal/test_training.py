@@ -14,6 +14,7 @@ from hsi_toolkit.bimodal.pretraining import BiMAEPretraining, pretrain_bimae
 from hsi_toolkit.bimodal.steps import batch_for, predict, turned
 from hsi_toolkit.errors import Cancelled, LabelError, ModelError, ParameterError
 from hsi_toolkit.models.bimae import BiMAEConfig, ClassifierConfig
+from hsi_toolkit.models.zoo import import_model
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.spectral.resample import SensorBands
 
@@ -60,10 +61,10 @@ def test_each_modality_learns_what_it_shows(pairs: Pairs, modality: str, told_ap
     train = np.arange(30)
     model, losses = finetune_bimae(pairs, train, finetuning(modality))
     assert losses[-1] < 0.7 * losses[0]
-    judged = pairs.only(np.arange(30, 48))
-    shares = predict(model, judged, torch.device("cpu"))
+    judged = np.arange(30, 48)
+    shares = predict(model, pairs, torch.device("cpu"), chosen=judged)
     np.testing.assert_allclose(shares.sum(axis=1), 1.0, atol=1e-5)
-    right = (shares.argmax(axis=1) == judged.known_labels()).mean()
+    right = (shares.argmax(axis=1) == pairs.known_labels()[judged]).mean()
     assert right == pytest.approx(1.0) if told_apart == 3 else 0.5 <= right <= 0.95
 
 
@@ -127,6 +128,25 @@ def test_weights_of_the_original_load(shared: Path) -> None:
     pretrained = load_pretrained(str(shared / "parity/bimae/pretrain_small3_h5.weights.h5"))
     assert pretrained.config.bands == len(pretrained.state["hs_patch_encoder.pos_emb.weight"])
     new_classifier(ClassifierConfig(pretrained.config, 4), pretrained.state, 0)
+
+
+def test_imported_weights_are_the_same(shared: Path, tmp_path: Path) -> None:
+    original = shared / "parity/bimae/pretrain_small3_h5.weights.h5"
+    import_model(original, tmp_path / "imported.safetensors")
+    imported, direct = (load_pretrained(str(path)) for path in (tmp_path / "imported.safetensors", original))
+    assert imported.config == direct.config
+    for name, weights in direct.state.items():
+        assert torch.equal(imported.state[name], weights)
+
+
+def test_weights_begin_as_keras_draws_them() -> None:
+    network = new_classifier(ClassifierConfig(replace(NETWORK, dim=64, heads=3), 3), None, 0)
+    attention = network.encoder.blocks[0].attn
+    widest = attention.query.weight.abs().max()
+    assert 0.9 * (6 / (3 * 64 + 64**2)) ** 0.5 < widest < (6 / (3 * 64 + 64**2)) ** 0.5
+    assert (attention.query.bias == 0).all()
+    fc1 = network.encoder.blocks[0].mlp.fc1.weight
+    assert 0.9 * (6 / (5 * 64)) ** 0.5 < fc1.abs().max() < (6 / (5 * 64)) ** 0.5
 
 
 def test_one_class_cannot_be_trained(pairs: Pairs) -> None:
