@@ -5,6 +5,7 @@ from itertools import permutations
 import geopandas as gpd
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 from scipy import ndimage
 from scipy.special import softmax
@@ -13,6 +14,7 @@ from shapely.geometry import Point
 from hsi_toolkit.errors import Cancelled, HsiError, ModelError, ParameterError
 from hsi_toolkit.models.hypersigma import encoders
 from hsi_toolkit.models.hypersigma.encoders import TransformerSize
+from hsi_toolkit.models.hypersigma.mae import MAEConfig, SpatMAE, SpecMAE
 from hsi_toolkit.pipelines import run
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, make_scene, open_scene, read_class_map
@@ -100,6 +102,7 @@ def test_targets_are_scored_and_mapped(tmp_path, scene):
     assert values[odd].mean() > np.nanquantile(values[~odd], 0.9)
 
 
+@pytest.mark.slow
 def test_change_is_scored_mapped_and_sorted(tmp_path, scene):
     after = 1.2 * background(60) + 3
     after[:, 5:9, 5:11] = 1.2 * background(60)[:, 12:16, 12:18][::-1] + 3
@@ -117,7 +120,7 @@ def test_change_is_scored_mapped_and_sorted(tmp_path, scene):
     assert result["facts"]["Network"].startswith("HyperSIGMA")
 
 
-@pytest.mark.parametrize(("light", "epochs"), [(0.0, 12), (0.4, 1)])
+@pytest.mark.parametrize(("light", "epochs"), [pytest.param(0.0, 12, marks=pytest.mark.slow), (0.4, 1)])
 def test_abundances_add_up_and_endmembers_are_refined(tmp_path, light, epochs):
     rng = np.random.default_rng(2)
     rough = ndimage.gaussian_filter(rng.normal(size=(3, ROWS, COLUMNS)), (0, 3, 3))
@@ -166,6 +169,30 @@ def test_a_single_pixel_has_nothing_unusual_and_the_error_says_so(tmp_path):
     with pytest.raises(HsiError, match="pixel"):
         run(Anomalies(scene=path, output=str(tmp_path / "s.tif"), method="hypersigma", epochs=1))
     assert not (tmp_path / "s.tif").exists()
+
+
+def test_pretrained_encoders_are_the_start_of_every_task(tmp_path, scene, monkeypatch):
+    monkeypatch.setattr("hsi_toolkit.models.hypersigma.loading.SIZES", {"tiny": TINY})
+    monkeypatch.setattr(encoders, "SIZES", {"tiny": TINY})
+    config = MAEConfig(
+        size=TINY, bands=100, img_size=64, patch=8, decoder_dim=16, decoder_depth=1, decoder_heads=2
+    )
+    for name, kind in (("spat", SpatMAE), ("spec", SpecMAE)):
+        torch.save({"model": kind(config).state_dict()}, tmp_path / f"{name}.pth")
+    weights = ",".join(str(tmp_path / f"{name}.pth") for name in ("spat", "spec"))
+    output = str(tmp_path / "out.tif")
+    given = {"method": "hypersigma", "epochs": 1, "weights": weights, "output": output, "overwrite": True}
+    drawn = str(tmp_path / "library.csv")
+    SpectralLibrary(background(60)[:, 3, 4][None], ("odd",), wavelength(60)).write(drawn)
+    for task in (
+        Anomalies(scene=scene, **given),
+        Target(scene=scene, target=drawn, **given),
+        Change(before=scene, after=write(tmp_path / "later.tif", 1.1 * background(60)), **given),
+        Unmix(scene=scene, endmembers="2", **given),
+    ):
+        network = run(task)["facts"]["Network"]
+        assert network.startswith("HyperSIGMA tiny, from spatial encoder tiny from spat.pth"), task.name
+        assert "spectral encoder tiny from spec.pth" in network, task.name
 
 
 def test_weights_that_are_none_are_refused_before_anything_is_read(tmp_path, scene):
