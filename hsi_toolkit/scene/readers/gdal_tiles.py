@@ -24,7 +24,7 @@ from hsi_toolkit.scene.raw import THREADS
 BANDS_AT_ONCE = 32
 """Bands of a band-interleaved file that a thread decodes at a time."""
 
-TILES_CACHE_BYTES = 8 << 20
+TILES_CACHE_BYTES = 2 << 20
 """GDAL's block cache meanwhile: no block is wanted twice."""
 
 BATCH_BYTES = 32 << 20
