@@ -1,13 +1,17 @@
 """TFRecords: the published layout in all its encodings, and one sentence for whatever is wrong."""
 
+import contextlib
 import gzip
 import re
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hsi_toolkit.bimodal.crc32c import masked_crc32c
 from hsi_toolkit.bimodal.pairs import Pairs, Preparation
@@ -156,3 +160,20 @@ def test_other_files_are_no_tfrecords(tmp_path: Path) -> None:
         read(tmp_path / ".." / tmp_path.name)
     with pytest.raises(SceneError, match="There is no file"):
         read(tmp_path / "nothing.tfrecord")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_changed_bytes_end_in_one_sentence(data: st.DataObject) -> None:
+    original = example(seed_record(1))
+    start = data.draw(st.integers(0, len(original) - 1))
+    changed = (
+        original[:start]
+        + data.draw(st.binary(max_size=12))
+        + original[start + data.draw(st.integers(0, 40)) :]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "changed.tfrecord"
+        path.write_bytes(framed(changed))
+        with contextlib.suppress(SceneError):
+            read(path)
