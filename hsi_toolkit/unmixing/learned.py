@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from hsi_toolkit.errors import ParameterError
 from hsi_toolkit.inference.blending import PredictedRows, Tiling, predict_blended
 from hsi_toolkit.models.hypersigma.encoders import TransformerSize
 from hsi_toolkit.models.hypersigma.unmixing import UnmixingConfig, UnmixingNetwork, sparsity_loss
@@ -96,6 +97,11 @@ def learn_unmixing(
         Cancelled: the user asked to stop.
     """
     lengths = np.linalg.norm(endmembers, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or (lengths == 0).any():
+        raise ParameterError(
+            "An endmember is empty or lacks values in some of the scene's bands.",
+            "Leave it out, or mark these bands as bad.",
+        )
     shapes = endmembers * (lengths.mean() / lengths) if brightness == "free" else endmembers
     scale = float(np.abs(shapes).max())
 
