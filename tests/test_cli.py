@@ -34,7 +34,7 @@ def execute(
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_parameter_is_an_option_with_its_help(name: str) -> None:
-    shown = CliRunner().invoke(cli.app, [name.replace("_", "-"), "--help"]).output
+    shown = CliRunner().invoke(cli.app, [*TASKS[name].command().split(), "--help"]).output
     for parameter in TASKS[name].parameters():
         spelt = parameter.name.upper() if parameter.positional else "--" + parameter.name.replace("_", "-")
         assert spelt in shown

@@ -21,7 +21,7 @@ EVERY_TASK = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
 def minimal(task: type[Task]) -> dict[str, object]:
     """The required parameters alone."""
-    values = {"rasters": ["a.tif"], "vector_output": "a.gpkg"}
+    values = {"rasters": ["a.tif"], "files": ["a.pth"], "vector_output": "a.gpkg"}
     return {
         declared.name: values.get(declared.kind, "a.tif")
         for declared in task.parameters()
