@@ -170,6 +170,14 @@ def test_radiance_is_not_squeezed_into_integers(tmp_path: Path) -> None:
         open_writer(tmp_path / "out.tif", held_scene(quantity="radiance"), integers=True)
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_units_of_radiance_survive(tmp_path: Path, suffix: str) -> None:
+    scene = held_scene(quantity="radiance").assign_attrs(units="W/m2/sr/um")
+    export(scene, tmp_path / f"out.{suffix}")
+    back = open_scene(tmp_path / f"out.{suffix}")
+    assert (back.attrs["quantity"], back.attrs["units"]) == ("radiance", "W/m2/sr/um")
+
+
 def test_an_unknown_suffix_is_named(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"out\.png"):
         open_writer(tmp_path / "out.png", held_scene())

@@ -15,6 +15,7 @@ from hsi_toolkit.scene.export.envi import EnviWriter, Interleave
 from hsi_toolkit.scene.export.netcdf import NetcdfWriter
 from hsi_toolkit.scene.export.storage import Storage
 from hsi_toolkit.scene.export.zarr import ZarrWriter
+from hsi_toolkit.scene.readers.gdal_metadata import UNITS_TAG
 from hsi_toolkit.scene.writer import RasterWriter
 
 SUFFIXES = (".tif", ".hdr", ".nc", ".zarr")
@@ -100,6 +101,7 @@ class GeotiffWriter(RasterWriter):
             acquired=scene.attrs.get("acquired"),
             sensor=scene.attrs.get("sensor"),
             quantity=scene.attrs.get("quantity"),
+            tags={UNITS_TAG: scene.attrs["units"]} if scene.attrs.get("units") else None,
             overwrite=overwrite,
         )
 

@@ -121,7 +121,7 @@ def _header(scene: xr.DataArray, storage: Storage, interleave: str) -> str:
     bands, height, width = scene.shape
     quantity = str(scene.attrs.get("quantity", "dn"))
     words = {"reflectance": "Reflectance", "radiance": "Radiance"}.get(quantity, "Digital number")
-    units = scene.attrs.get("units")
+    units = _plain(scene.attrs.get("units", ""))
     lines = [
         "ENVI",
         f"description = {{{words}, written by hsi_toolkit}}",
@@ -134,8 +134,10 @@ def _header(scene: xr.DataArray, storage: Storage, interleave: str) -> str:
         f"interleave = {interleave}",
         "byte order = 0",
         f"data ignore value = {storage.fill:g}",
-        f"z plot titles = {{Wavelength (nm), {words}{f' ({units})' if units and units != '1' else ''}}}",
+        f"z plot titles = {{Wavelength (nm), {words}}}",
     ]
+    if units and units != "1":
+        lines.append(f"data units = {units}")
     if storage.scale is not None:
         lines.append(f"reflectance scale factor = {round(1 / storage.scale)}")
     lines += _band_lists(scene)

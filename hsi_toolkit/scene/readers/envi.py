@@ -127,7 +127,9 @@ def open_image(path: Path, hints: Hints) -> xr.DataArray:
     data = path if path != header_path else _data_beside(header_path)
     container = _container(header, layout, data)
     scale, offset, quantity = _gains(header, layout)
-    units = "1" if quantity == "reflectance" else None
+    units = (
+        "1" if quantity == "reflectance" else header.text("data units") if quantity == "radiance" else None
+    )
     found = _found(header, quantity)
     if quantity == "dn" and _hinted(hints, layout):
         quantity, units = hints.quantity, hints.units

@@ -267,6 +267,7 @@ def _scene(holder: Dataset, dataset: rasterio.DatasetReader, path: Path) -> xr.D
         quantity=metadata.quantity,
         sensor=metadata.sensor,
         acquired=metadata.acquired,
+        units=metadata.units,
         chunks=line_chunks(shape, tile_height),
         stored_rows=min(tile_height, shape[1]),
         found={**metadata.found, **_found(dataset)},

@@ -41,6 +41,9 @@ WIDTH_KEYS = ("fwhm", "full_width_half_maximum", "full_width_half_max", "fwhms")
 BAD_BAND_KEYS = ("bbl", "bad_band_multiplier", "bad_band_list", "bad_band")
 TIME_KEYS = ("acquisitiondatetime", "start_time", "acquisition_time", "date_time", "tifftag_datetime")
 SENSOR_KEYS = ("sensor_type", "sensor", "satelliteid")
+UNITS_TAG = "value_units"
+"""Our tag for the units of the values: GDAL's unit of a band says what quantity they are."""
+
 IGNORED_DOMAINS = (
     "IMAGE_STRUCTURE",
     "DERIVED_SUBDATASETS",
@@ -71,6 +74,7 @@ class RasterMetadata:
     quantity: Quantity
     sensor: str | None
     acquired: str | None
+    units: str | None
     found: Mapping[str, str]
 
 
@@ -123,6 +127,7 @@ def read_metadata(dataset: rasterio.DatasetReader, path: Path) -> RasterMetadata
         quantity=quantity,
         sensor=sensor,
         acquired=acquired,
+        units=whole.get("", {}).get(UNITS_TAG) or ("1" if quantity == "reflectance" else None),
         found={fact: place for fact, place in places.items() if place},
     )
 
