@@ -14,8 +14,11 @@ from hsi_toolkit.scene.lazy import Calibration
 TileEncoder = Callable[[Stored, Nodata, float], tuple[bytes, Stored]]
 """Like ``encode_tile``."""
 
-TRIALS = 8
+TRIALS = 10
 """Encodings at most in search of an error."""
+
+TOLERANCE = 0.04
+"""Of an error that is no whole number, relative."""
 
 CLOSE_ENOUGH = 0.85
 """A bound is used well when so much of it is reached."""
@@ -75,7 +78,7 @@ def encode_within_angle(
 
 
 def error_for_rate(size: Callable[[float], float], usual: float, rate: float, *, whole: bool) -> float:
-    """The smallest error, to a step that matters, at which a scene takes ``rate`` bits a sample or less.
+    """The smallest error, nearly, at which a scene takes ``rate`` bits a sample or less.
 
     Args:
         size: bits a sample at an error.
@@ -83,25 +86,37 @@ def error_for_rate(size: Callable[[float], float], usual: float, rate: float, *,
         rate: bits a sample.
         whole: whether errors are whole numbers.
     """
-    at = size(0.0)
-    if at <= rate:
+    bits = size(0.0)
+    if bits <= rate:
         return 0.0
-    low, high = 0.0, np.inf
-    error = max(usual, 1.0) if whole else usual
+    too_small, enough = (0.0, bits), (np.inf, 0.0)
+    error = max(round(usual), 1.0) if whole else usual
     for _ in range(TRIALS):
-        at = size(error)
-        low, high = (low, min(high, error)) if at <= rate else (max(low, error), high)
-        # A bit less doubles the error, at rates that are not tiny.
-        guess = error * 2.0 ** (at - rate + 0.02)
-        if whole:
-            guess = float(np.ceil(guess)) if at > rate else float(np.floor(guess))
-        if not low < guess < high:
-            guess = (low + high) / 2 if np.isfinite(high) else 2 * low
-            guess = float(np.floor(guess)) if whole else guess
-        if guess in (low, high) or (np.isfinite(high) and high - low < 0.02 * high):
+        bits = size(error)
+        if bits <= rate:
+            enough = (error, bits)
+        else:
+            too_small = (error, bits)
+        if _close(too_small[0], enough[0], whole):
             break
-        error = guess
-    return high if np.isfinite(high) else 2 * low
+        octaves = min(max(2 * abs(bits - rate), 0.5), 4.0)
+        error = _between(too_small, enough, rate, error * 2.0 ** (octaves if bits > rate else -octaves))
+        error = float(np.clip(round(error), too_small[0] + 1, enough[0] - 1)) if whole else error
+    return float(enough[0]) if np.isfinite(enough[0]) else 4 * too_small[0]
+
+
+def _close(too_small: float, enough: float, whole: bool) -> bool:
+    return enough - too_small <= 1 if whole else enough < (1 + TOLERANCE) * too_small
+
+
+def _between(too_small: tuple[float, float], enough: tuple[float, float], rate: float, guess: float) -> float:
+    """An error between two, by the line through their logarithms and those of their rates."""
+    (low, more), (high, less) = too_small, enough
+    if not low < high < np.inf or low == 0:
+        return guess if low < guess < high else high / 4
+    share = np.log(more / rate) / np.log(more / max(less, 1e-9))
+    # Steps that come to lie beside a bound would hardly move the other one.
+    return float(low * (high / low) ** np.clip(share, 0.1, 0.9))
 
 
 def largest_angle(samples: Stored, decoded: Stored, calibration: Calibration) -> float:

@@ -42,6 +42,7 @@ LEVELS = 8 * STEPS + 1
 PRIOR_COUNT = 24.0
 PRIOR_RESPONSES = 64.0
 MEMORY = 0.5
+SPIKE = 16.0
 ACTIVITY_RATE = 0.5
 NEIGHBOURS_SHARE = 0.3
 ACTIVITY_UNIT = 1024
@@ -111,6 +112,9 @@ class Statistics:
         """Learn from a group's residuals, (GROUP, n); classes and activity follow."""
         bands = slice(group * GROUP, (group + 1) * GROUP)
         magnitude = np.abs(residuals)
+        # A few spikes must not make a band look rough.
+        most = np.ceil(SPIKE * self._expected[bands]).astype(residuals.dtype)
+        np.minimum(magnitude, most[:, None], out=magnitude)
         self._new_sums[bands] = magnitude.sum(axis=1)
         usual = np.float32(1 / len(residuals)) / self._expected[bands]
         relative = np.zeros(residuals.shape[1], np.float32)
@@ -201,7 +205,19 @@ class ResidualDecoder:
         self._coder = coding.queue.RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
 
     def decode(self, group: int) -> Integers:
-        """The residuals of the next group, (GROUP, n)."""
+        """The residuals of the next group, (GROUP, n). Raises ValueError when the stream is damaged."""
+        try:
+            return self._decode(group)
+        except AssertionError as error:
+            # What the library calls a stream that nothing can have been coded to.
+            raise ValueError("the coded residuals are damaged") from error
+
+    def finish(self) -> None:
+        """Make sure that nothing is left. Raises ValueError."""
+        if not self._coder.maybe_exhausted():
+            raise ValueError("more residuals were coded than belong to the tile")
+
+    def _decode(self, group: int) -> Integers:
         classes = self._statistics.classes(group)
         order, present, sizes = _sorted(classes)
         symbols = np.empty(classes.size, np.int32)

@@ -125,6 +125,7 @@ def decode(stream: bytes, bands: int, pixels: Interlacing) -> Integers:
         for group in range(coding.groups):
             coding.restore(group, decoder.decode(group))
         coding.end_chunk()
+    decoder.finish()
     return coding.decoded()
 
 
@@ -233,8 +234,7 @@ class _Coding:
         return np.clip(prediction, self._low, self._high, out=prediction)
 
     def _store(self, band: int, values: Float64) -> None:
-        if self._parameters.error:
-            np.clip(values, self._low, self._high, out=values)
+        np.clip(values, self._low, self._high, out=values)
         self.values[band, self._chunk] = values
         if self._parameters.shift:
             np.floor(values / self._unit, out=self._here[BEFORE + band])

@@ -14,6 +14,9 @@ Stored = NDArray[np.number]
 Nodata = float | NDArray[np.float64] | None
 Words = NDArray[np.unsignedinteger]
 
+FEWEST_BANDS = 4
+FLAT_SHARE = 1 / 256
+
 ABSENT, CONSTANT, CODED = range(3)
 """Kinds of bands: without any data, with one value, with several."""
 
@@ -28,6 +31,8 @@ class Setting:
         constants: the values of the constant bands, as words.
         known: (bands that are not absent, pixels in the order of coding) where there are data; None for all.
         absent: the words of all samples without data, band by band; only one where they are all alike.
+
+    Pixels whose bands all hold one value are taken for pixels without data, whatever they are.
     """
 
     valid: Mask
@@ -41,6 +46,10 @@ class Setting:
         """The setting of a tile (bands, rows, columns); nodata as in ``Calibration``."""
         words = _words(samples).reshape(len(samples), -1)
         without = missing(samples, nodata)
+        flat = _flat(words)
+        if flat is not None:
+            without = np.zeros(samples.shape, bool) if without is None else without
+            without |= flat.reshape(samples.shape[1:])
         if without is None:
             kinds = np.where((words == words[:, :1]).all(axis=1), CONSTANT, CODED).astype(np.uint8)
             constants = words[kinds == CONSTANT, 0]
@@ -130,6 +139,21 @@ def missing(samples: Stored, nodata: Nodata) -> Mask | None:
     if same is not None:
         without = same if without is None else without | same
     return without if without is not None and without.any() else None
+
+
+def _flat(words: Words) -> Mask | None:
+    """Pixels of (bands, pixels) with one and the same value in all bands, if there are more than a few.
+
+    These are no data that the file does not call so. They would mislead the prediction of all others.
+    """
+    if len(words) < FEWEST_BANDS:
+        return None
+    flat: Mask = words[0] == words[-1]
+    candidates = np.flatnonzero(flat)
+    if len(candidates) < FLAT_SHARE * words.shape[1]:
+        return None
+    flat[candidates] = (words[:, candidates] == words[0, candidates]).all(axis=0)
+    return flat if flat.sum() >= FLAT_SHARE * words.shape[1] else None
 
 
 def _pixels(valid: Mask) -> Interlacing:
