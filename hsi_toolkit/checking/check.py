@@ -21,7 +21,7 @@ MUCH_SATURATION = 0.001
 MUCH_STRIPING, VISIBLE_STRIPES = 0.02, 0.7
 """Share of columns with an offset, and the root mean square of the offsets in units of the noise, from which
 on stripes are told."""
-FWHM_SPACINGS = (0.3, 6.0)
+FWHM_SPACINGS = (0.01, 50.0)
 """Band widths outside these multiples of the bands' spacing are in another unit, most likely."""
 
 

@@ -21,6 +21,7 @@ from rasterio.errors import CRSError
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.scene.contract import Quantity, check_shape, make_scene
 from hsi_toolkit.scene.hdf5 import (
+    MAX_VECTOR,
     SIGNATURE,
     chunk_rows,
     cube_source,
@@ -83,6 +84,8 @@ class _File:
         variable = self.variables.get(name)
         if variable is None or len(variable.shape) != 1 or variable.dtype.kind not in "iuf":
             return None
+        if variable.shape[0] > MAX_VECTOR:
+            raise SceneError(f"'{name}' claims {variable.shape[0]} entries.", "The file is damaged.")
         if isinstance(self.handle, h5py.File):
             return read_vector(self.handle, name)
         return self.handle[name].whole().astype(np.float64)
