@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_toolkit.checking.sample import SceneSample
+from hsi_toolkit.checking.sample import SceneSample, piece_rows
 from hsi_toolkit.denoising.noise import noise_levels
 from hsi_toolkit.denoising.statistics import SceneStatistics
 from hsi_toolkit.denoising.stripes import LineFaults, find_line_faults
@@ -239,11 +239,12 @@ def _noise_and_lines(
     if len(used) < 2:
         return noise, None
     statistics = SceneStatistics(len(used), rows, columns)
+    step = max(2, piece_rows(len(used), columns))
     for stretch in sample.stretches:
         statistics.leap()
-        for first in range(stretch.start, stretch.stop, 64):
+        for first in range(stretch.start, stretch.stop, step):
             progress.check()
-            part: Float32 = sample.data[used, first : min(first + 64, stretch.stop)]
+            part: Float32 = sample.data[used, first : min(first + step, stretch.stop)]
             statistics.update(part)
         progress.report(stretch.stop / rows, "Measuring noise and stripes")
     try:

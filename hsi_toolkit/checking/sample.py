@@ -11,14 +11,15 @@ from hsi_toolkit.scene.blocks import stored_rows, values_of
 from hsi_toolkit.scene.lazy import Float32
 from hsi_toolkit.scene.sidecar import Corrections
 
-SAMPLE_BYTES = 160 << 20
+SAMPLE_BYTES = 96 << 20
 """Float32 bytes of a sample; scenes up to this size are looked at as a whole."""
 
 MOST_STRETCHES, FEWEST_STRETCHES = 12, 3
 FEWEST_ROWS = 8
 """Rows of a stretch at least: noise shows between neighbouring rows."""
 
-PIECE_ROWS = 64
+PIECE_BYTES = 16 << 20
+"""Float32 bytes that are read and worked on at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +68,21 @@ def read_sample(scene: xr.DataArray, progress: Progress, limit: int = SAMPLE_BYT
     starts, rows = _stretches(height, limit // (4 * bands * shown), stored_rows(scene))
     data = np.empty((bands, len(starts) * rows, shown), np.float32)
     stretches = tuple(slice(number * rows, (number + 1) * rows) for number in range(len(starts)))
+    step = piece_rows(bands, shown)
     for start, stretch in zip(starts, stretches, strict=True):
-        for first in range(0, rows, PIECE_ROWS):
+        for first in range(0, rows, step):
             progress.check()
-            last = min(first + PIECE_ROWS, rows)
+            last = min(first + step, rows)
             window = slice(start + first, start + last)
             data[:, stretch.start + first : stretch.start + last] = values_of(scene.isel(y=window, x=columns))
             progress.report((stretch.start + last) / data.shape[1], "Reading a sample of the scene")
     numbers = np.concatenate([np.arange(start, start + rows) for start in starts])
     return SceneSample(data, stretches, numbers, columns, height)
+
+
+def piece_rows(bands: int, columns: int) -> int:
+    """Rows that are worked on at a time."""
+    return max(1, PIECE_BYTES // (4 * bands * columns))
 
 
 def _stretches(height: int, affordable: int, native: int) -> tuple[list[int], int]:

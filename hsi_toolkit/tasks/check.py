@@ -20,7 +20,7 @@ class Check(Task):
         "Says what was found in the file and where, and measures on a sample of the scene what the file does "
         "not say: bands of noise or without light, saturation, stripes, dead columns, steps between "
         "detectors, smile, fill values nobody declared, a georeference that cannot be true. It reads at most "
-        "160 MB of values, spread over the scene, and takes seconds. What is wrong or missing can be written "
+        "100 MB of values, spread over the scene, and takes seconds. What is wrong or missing can be written "
         "to a small file beside the scene, which is honoured whenever the scene is opened; the scene itself "
         "is never touched."
     )
