@@ -14,7 +14,7 @@ SCENES ?= $(or $(HSI_SHARED),../shared)/scenes
 QGIS_PYTHON ?= /usr/bin/python3
 
 .PHONY: setup demo plugin install-plugin screenshots test test-core test-qgis qgis lint bench bench-accuracy \
-  bench-analysis clean
+  bench-analysis bench-compression clean
 
 setup: $(STAMP)
 
@@ -86,6 +86,10 @@ bench-analysis: setup
 	HSI_SHARED='$(patsubst %/scenes,%,$(SCENES))' $(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.change
 	HSI_SHARED='$(patsubst %/scenes,%,$(SCENES))' $(BIN)/python -m benchmarks.fusion
+
+# With PEERS=python of an environment that has imagecodecs, its codecs are measured, too.
+bench-compression: setup
+	HSI_SHARED='$(patsubst %/scenes,%,$(SCENES))' $(BIN)/python -m benchmarks.compression $(if $(PEERS),--peers '$(PEERS)')
 
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy --scenes '$(SCENES)'
