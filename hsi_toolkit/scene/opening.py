@@ -21,8 +21,8 @@ def open_scene(
 
     Args:
         path: a sensor's product (see ``docs/formats.md``), an ENVI header or data file, a GeoTIFF or another
-            raster GDAL reads, an HDF5 or netCDF-4 file, a MATLAB ``.mat`` (v5 to v7.3), or a NumPy ``.npy``
-            or ``.npz``.
+            raster GDAL reads, an HDF5 or netCDF-4 file, a MATLAB ``.mat`` (v5 to v7.3), a NumPy ``.npy``
+            or ``.npz``, or a compressed scene (``.hsz``).
         variable: which array of a file that holds several; ``name:layout`` also states the order of its
             axes, for instance ``"data:byx"`` (y rows, x columns, b bands), ``":yxb"`` for the only array.
             Products have names of their own, such as "swath" for EMIT's image without its map grid.
