@@ -109,7 +109,7 @@ def real_cube(name: str) -> Cube:
         if values.dtype.kind not in "iu":
             raise SystemExit(f"{name} holds {values.dtype} numbers")
         return values.astype(np.int16)
-    scene = open_scene(shared_scenes() / name / entry["file"])
+    scene = open_scene(shared_scenes() / name / entry["file"]).sortby("band")
     stored = np.empty(scene.shape, np.int16)
     scale = entry.get("scale") or 1.0
     for block in iter_blocks(scene):
@@ -153,9 +153,8 @@ def _compare(name: str, cube: Cube, peers: Path | None, folder: Path, gains: dic
         _say(f"  {key:<44}{each.bits:7.3f}")
     _say(f"  {'.hsz lossless':<44}{ours.bits:7.3f}   every sample the same")
     if name in SIX_BANDS:
-        _say(
-            f"  {'six-band least squares, code length':<44}{SIX_BANDS[name]:7.2f}   {ours.bits / SIX_BANDS[name] - 1:+.1%}"
-        )
+        length = SIX_BANDS[name]
+        _say(f"  {'six-band least squares, code length':<44}{length:7.2f}   {ours.bits / length - 1:+.1%}")
     for family, bits in families.items():
         gains.setdefault(family, []).append(1 - ours.bits / bits)
         _say(f"    {1 - ours.bits / bits:6.1%} below {family}")
@@ -241,8 +240,8 @@ def _speed(folder: Path, megabytes: float) -> None:
         worked = time.process_time() - worked
         coding, decoding = (cube.nbytes / 1e6 / seconds for seconds in (size.encoding, size.decoding))
         _say(
-            f"  {outcome.header.promise:<36}{size.bits:7.3f} bits, encode {coding:6.1f}, decode {decoding:6.1f}; "
-            f"per second of processor time {2 * cube.nbytes / 1e6 / worked:6.1f}"
+            f"  {outcome.header.promise:<31}{size.bits:7.3f} bits, encode {coding:5.1f}, decode {decoding:5.1f}; "
+            f"per processor second {2 * cube.nbytes / 1e6 / worked:6.1f}"
         )
 
 

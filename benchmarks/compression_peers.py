@@ -15,10 +15,11 @@ import numpy as np
 
 def main() -> None:
     cube = np.load(sys.argv[1], allow_pickle=False)
-    low = int(cube.min())
-    bands = (cube.astype(np.int32) - low).astype(np.uint16)
-    # Differences of 16-bit numbers come back modulo 2**16; half the range keeps small ones together.
-    steps = np.concatenate([bands[:1], bands[1:] - bands[:-1] + np.uint16(1 << 15)])
+    wide = cube.astype(np.int32)
+    bands = (wide - wide.min()).astype(np.uint16)
+    steps = np.concatenate([wide[:1], np.diff(wide, axis=0)])
+    # Each plane from zero on, which one number a band undoes.
+    steps = (steps - steps.min(axis=(1, 2), keepdims=True)).astype(np.uint16)
     codecs = {
         "JPEG-LS per band": (bands, imagecodecs.jpegls_encode, imagecodecs.jpegls_decode),
         "JPEG 2000 per band": (

@@ -44,7 +44,6 @@ class Header:
         codec: "predictive", or the name of the learned codec whose model the file holds.
         guarantee: "lossless", "max_error" (stored numbers), "max_angle" (degrees) or "none".
         bound: the largest error or angle; 0 for the others.
-        coding_order: bands of the file, from zero, in the order in which they are coded; None: as they are.
         nodata: the stored number for "no data", one or one for each band; None where there is none.
         scale, offset: physical value = stored * scale + offset, one for each band.
         band_numbers: the numbers of the bands in the file they came from, from one; None: all in order.
@@ -61,7 +60,6 @@ class Header:
     codec: str = "predictive"
     guarantee: str = "lossless"
     bound: float = 0.0
-    coding_order: tuple[int, ...] | None = None
     nodata: float | Numbers | None = None
     scale: Numbers | None = None
     offset: Numbers | None = None
@@ -134,14 +132,12 @@ class Header:
     def _check(self, path: Path) -> None:
         bands, rows, columns = self.shape
         check_shape(self.shape, path)
-        for name in ("coding_order", "scale", "offset", "band_numbers", "wavelength", "fwhm", "good"):
+        for name in ("scale", "offset", "band_numbers", "wavelength", "fwhm", "good"):
             values = getattr(self, name)
             if values is not None and len(values) != bands:
                 raise _damaged(path, f"{name!r} of its header has {len(values)} entries for {bands} bands")
         if isinstance(self.nodata, tuple) and len(self.nodata) != bands:
             raise _damaged(path, f"'nodata' of its header has {len(self.nodata)} entries for {bands} bands")
-        if self.coding_order is not None and sorted(self.coding_order) != list(range(bands)):
-            raise _damaged(path, "'coding_order' of its header is no order of the bands")
         if self.transform is not None and len(self.transform) != 6:
             raise _damaged(path, f"'transform' of its header has {len(self.transform)} entries")
         if not 1 <= self.grid[0] <= rows or not 1 <= self.grid[1] <= columns:
@@ -376,7 +372,7 @@ _CHECKS: Mapping[str, Callable[[object], object]] = {
     **dict.fromkeys(("dtype", "codec", "guarantee", "quantity", "units", "sensor", "acquired", "crs"), _text),
     "shape": _list_of(_whole, 3),
     "grid": _list_of(_whole, 2),
-    **dict.fromkeys(("coding_order", "band_numbers"), _list_of(_whole)),
+    "band_numbers": _list_of(_whole),
     **dict.fromkeys(("scale", "offset", "wavelength", "fwhm", "transform"), _list_of(_number)),
     "nodata": lambda value: _list_of(_number)(value) if isinstance(value, list) else _number(value),
     "good": _list_of(_flag),

@@ -206,7 +206,7 @@ class _Job:
             header = replace(header, guarantee="max_error", bound=wish.max_error)
         elif wish.max_angle:
             header = replace(header, guarantee="max_angle", bound=wish.max_angle)
-        return cls(stored, header, _in_coding_order(stored.numbers.calibration, stored.places))
+        return cls(stored, header, stored.numbers.calibration)
 
     def with_error(self, error: float) -> "_Job":
         """The same job with errors up to this; 0 for none."""
@@ -292,9 +292,8 @@ class _Job:
         return min(learned, encode_tile(samples, nodata, error), key=lambda each: len(each[0]))
 
     def read(self, tile: int) -> Stored:
-        """A tile as stored, bands in the order of coding."""
-        stored = self.stored.numbers.read(*self.header.window(tile))
-        return stored if self.header.coding_order is None else stored[self.stored.places]
+        """A tile as stored."""
+        return self.stored.numbers.read(*self.header.window(tile))
 
     def error_at(self, rate: float, progress: Progress) -> float:
         """The error at which some tiles spread over the scene take so many bits a sample."""
@@ -342,14 +341,13 @@ def describe(scene: xr.DataArray, stored: StoredScene, grid: tuple[int, int]) ->
     def listed(values: NDArray[np.float64] | None) -> tuple[float, ...] | None:
         return None if values is None else tuple(np.broadcast_to(values, bands).tolist())
 
-    numbers, ordered = each_band("band"), stored.places.tolist()
+    numbers = each_band("band")
     nodata, transform = calibration.nodata, scene.rio.transform()
     good = each_band("good")
     return Header(
         shape=(bands, scene.sizes["y"], scene.sizes["x"]),
         dtype=stored.numbers.dtype.name,
         grid=grid,
-        coding_order=None if ordered == sorted(ordered) else tuple(ordered),
         nodata=tuple(nodata.tolist()) if isinstance(nodata, np.ndarray) else nodata,
         scale=listed(calibration.scale),
         offset=listed(calibration.offset),
@@ -368,12 +366,3 @@ def describe(scene: xr.DataArray, stored: StoredScene, grid: tuple[int, int]) ->
 
 def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
     return None if values is None else tuple(values)
-
-
-def _in_coding_order(calibration: Calibration, places: NDArray[np.intp]) -> Calibration:
-    scale, offset, nodata = calibration.scale, calibration.offset, calibration.nodata
-    return Calibration(
-        None if scale is None else scale[places],
-        None if offset is None else offset[places],
-        nodata[places] if isinstance(nodata, np.ndarray) else nodata,
-    )

@@ -133,18 +133,12 @@ class HszSource:
         shape = header.tile_shape(tile)
         try:
             if data[:1] in LEARNED:
-                coded = self._learned.decode(data, shape, self.dtype)
-            else:
-                coded = decode_tile(data, shape, self.dtype)
+                return self._learned.decode(data, shape, self.dtype)
+            return decode_tile(data, shape, self.dtype)
         except (ValueError, OverflowError, IndexError, RuntimeError) as error:
             if isinstance(error, ModelError):
                 raise
             raise self.file.damaged(tile, str(error)) from error
-        if header.coding_order is None:
-            return coded
-        stored = np.empty_like(coded)
-        stored[list(header.coding_order)] = coded
-        return stored
 
     def _keep(self, tile: int, stored: Stored | None) -> None:
         if stored is None:
