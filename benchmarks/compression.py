@@ -240,8 +240,8 @@ def _speed(folder: Path, megabytes: float) -> None:
         worked = time.process_time() - worked
         coding, decoding = (cube.nbytes / 1e6 / seconds for seconds in (size.encoding, size.decoding))
         _say(
-            f"  {outcome.header.promise:<31}{size.bits:7.3f} bits, encode {coding:5.1f}, decode {decoding:5.1f}; "
-            f"per processor second {2 * cube.nbytes / 1e6 / worked:6.1f}"
+            f"  {outcome.header.promise:<31}{size.bits:7.3f} bits, encode {coding:5.1f}, "
+            f"decode {decoding:5.1f}; per processor second {2 * cube.nbytes / 1e6 / worked:5.1f}"
         )
 
 
