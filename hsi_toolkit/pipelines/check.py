@@ -50,6 +50,9 @@ def run(task: Check, progress: Progress) -> Mapping[str, object]:
         given = replace(given, nodata=fill.value)
     sample.correct(given, raw)
     scene = given.apply(raw, beside or sidecar_path(task.scene))
+    if fill is not None:
+        scene.encoding["found"]["nodata"] = "the pixels themselves, not declared"
+        scene.encoding["_FillValue"] = fill.value
     check = check_scene(scene, sample, fill, progress.part(0.4, 0.7))
     outputs: dict[str, str] = {}
     if task.report:
