@@ -79,7 +79,7 @@ class Superresolve(Task):
     )
     weights: Optional[str] = scene_network.weights()
     size: str = scene_network.size()
-    epochs: int = scene_network.epochs(20)
+    epochs: int = scene_network.epochs(6)
     seed: int = common.seed()
     variable: Optional[str] = common.variable()
     device: str = common.device()
