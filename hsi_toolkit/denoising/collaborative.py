@@ -76,6 +76,8 @@ class CollaborativeFilter:
 
     def finish(self) -> Tensor:
         """The rows that are left, once all were pushed."""
+        if self._given == 0:
+            return self._last[:, :, : self._columns]
         below = _grown(self._last, 1, _growth(self._given))[:, self._last.shape[1] :]
         return self._cropped(self._through(below, last=True))
 

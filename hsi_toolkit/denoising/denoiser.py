@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hsi_toolkit.denoising.collaborative import CollaborativeFilter
-from hsi_toolkit.denoising.robust import fit_incomplete, outliers
+from hsi_toolkit.denoising.robust import suspicious
 from hsi_toolkit.denoising.statistics import Float32, Float64
 from hsi_toolkit.denoising.stripes import LineFaults
 from hsi_toolkit.denoising.subspace import SignalSubspace
@@ -19,7 +19,6 @@ from hsi_toolkit.progress import Progress
 Smoothing = Literal["spatial", "spectral", "none"]
 
 _PIXELS = 1 << 13  # that are worked on together: their spectra stay in the cache
-_SUSPECT = 0.8  # of the threshold: what a plain fit leaves of an impulse beyond it at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +154,8 @@ class Denoiser:
         if dead is not None:
             concerned |= dead.any(0)
         if self._threshold is not None:
-            residual = whitened - self._tensors.basis @ components
-            free = 1 - self._tensors.basis.square().sum(1)
-            concerned |= (residual.abs() > (_SUSPECT * free * self._threshold)[:, None]).any(0)
+            fitted = self._tensors.basis @ components
+            concerned[suspicious(whitened, fitted, self._tensors.basis, self._threshold)] = True
         if not bool(concerned.any()):
             return None
         pixels = torch.nonzero(concerned)[:, 0]
@@ -166,10 +164,10 @@ class Denoiser:
         spectra = torch.where(unknown, 0.0, spectra)
         wrong = unknown if dead is None else unknown | dead[:, pixels]
         if self._threshold is not None:
-            found = outliers(spectra, self._tensors.basis, wrong, self._threshold)
+            found = self._tensors.outliers(spectra, wrong, self._threshold)
             self.outliers += found.sum(1).cpu().numpy()
             wrong = wrong | found
-        complete = fit_incomplete(spectra, self._tensors.basis, wrong)
+        complete = self._tensors.complete(spectra, wrong)
         whitened[:, pixels] = complete
         components[:, pixels] = self._tensors.basis.T @ complete
         made_up = torch.zeros(whitened.shape, dtype=torch.bool, device=whitened.device)

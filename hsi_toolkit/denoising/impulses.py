@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hsi_toolkit.denoising.robust import fit_incomplete, outliers
 from hsi_toolkit.denoising.statistics import Flags, Float32, Float64
 from hsi_toolkit.denoising.subspace import SignalSubspace
 from hsi_toolkit.progress import Progress
@@ -51,13 +50,13 @@ def find_impulses(sample: Float32, missing: Flags, subspace: SignalSubspace) -> 
     tensors = subspace.tensors(torch.device("cpu"))
     whitened = tensors.whiten(torch.from_numpy(sample))
     gone = torch.from_numpy(missing)
-    complete = fit_incomplete(whitened, tensors.basis, gone)
+    complete = tensors.complete(whitened, gone)
     residual = (complete - tensors.basis @ (tensors.basis.T @ complete)).abs()
     # Impulses have swollen the noise that was measured; the median has not noticed them.
     typical = residual.median(dim=1).values.numpy().astype(np.float64) / _NORMAL_MEDIAN
     sharper = subspace.sigma * np.clip(typical, 0.05, 1)
     threshold = np.maximum(_DEVIATIONS * sharper, _SPREAD_SHARE * wide) / subspace.sigma
-    found = outliers(whitened, tensors.basis, gone, torch.as_tensor(threshold, dtype=torch.float32))
+    found = tensors.outliers(whitened, gone, torch.as_tensor(threshold, dtype=torch.float32))
     return Impulses(threshold, found.numpy().mean(axis=1))
 
 
@@ -91,8 +90,8 @@ def refit(
         if impulses:
             found = find_impulses(sample, missing, subspace)
             threshold = torch.as_tensor(found.threshold, dtype=torch.float32)
-            wrong = gone | outliers(whitened, tensors.basis, gone, threshold)
-        complete = fit_incomplete(whitened, tensors.basis, wrong)
+            wrong = gone | tensors.outliers(whitened, gone, threshold)
+        complete = tensors.complete(whitened, wrong)
         residual = complete - tensors.basis @ (tensors.basis.T @ complete)
         believed = (~wrong).sum(1).clamp_min(1).numpy()
         sigma = subspace.sigma

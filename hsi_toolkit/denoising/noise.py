@@ -2,56 +2,94 @@
 
 import numpy as np
 
-from hsi_toolkit.denoising.statistics import Float64
+from hsi_toolkit.denoising.statistics import Float32, Float64
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.spectral import StreamingCovariance
 
 # Mixed differences of neighbouring squares share pixels: their information is that of so many times fewer.
 _SHARED = 2.25
 _SAMPLES_PER_BAND = 6.0  # regression on more bands than pixels / 6 would explain the noise away
+_FOREIGN, _CAP = 2.5, 4.0  # times the usual residual in the mean of bands, of which each counts so much
+_FEW = 1e-3  # share of such pixels that does no harm
+_ROUNDS = 4  # of leaving them out, after which more may show
 _RIDGE = 1e-11  # of the correlation matrix: what double precision leaves of exactly dependent bands
 
 
-def noise_levels(differences: StreamingCovariance) -> Float64:
+def noise_levels(differences: StreamingCovariance, sample: Float32 | None = None) -> Float64:
     """Standard deviation of each band's noise, (bands,) in the band's units.
 
     As in HySime (Bioucas-Dias and Nascimento 2008) noise is what the other bands cannot predict by linear
     regression; as in spatial-spectral decorrelation (Roger and Arnold 1996) neighbouring pixels take part,
     here because regression is done on their mixed differences. Noise is taken for white and independent
-    from band to band.
+    from band to band. Pixels of which others predict far less than usual in half of the bands are no noise
+    but rare materials or edges, and are left out; a bad value in a single band is not.
 
     Args:
         differences: covariance of the mixed differences, as ``SceneStatistics`` gathers it.
+        sample: (bands, pixels) some of them; None: all pixels count.
 
     Raises:
         SceneError: there are too few pixels.
     """
-    covariance = differences.covariance
-    samples = differences.n_pixels / _SHARED
+    sigma, residual_of = _unexplained(differences.covariance, differences.n_pixels)
+    if sample is None:
+        return sigma
+    known = np.ones(sample.shape[1], bool)
+    for _ in range(_ROUNDS):
+        residual = np.abs(residual_of.astype(np.float32) @ sample)
+        usual = np.median(residual[:, known], axis=1, keepdims=True)
+        times = np.minimum(residual / np.maximum(usual, np.finfo(np.float32).tiny), _CAP)
+        within = times.mean(axis=0) < _FOREIGN
+        if within[known].mean() > 1 - _FEW or within.sum() < 2 * _SAMPLES_PER_BAND * len(sample):
+            break
+        known = within
+        sigma, residual_of = _unexplained(np.cov(sample[:, known].astype(np.float64)), int(known.sum()))
+    return sigma
+
+
+def _unexplained(covariance: Float64, pixels: int) -> tuple[Float64, Float64]:
+    """What a linear regression on the other bands leaves of each band.
+
+    Returns:
+        (bands,) its deviation, and (bands, bands) the coefficients of which it is the sum.
+
+    Raises:
+        SceneError: there are too few pixels.
+    """
+    samples = pixels / _SHARED
     predictors = int(min(len(covariance) - 1, samples // _SAMPLES_PER_BAND))
     if predictors < 1 and len(covariance) > 1:
         raise SceneError(
-            f"{differences.n_pixels} neighbouring pixels are too few to estimate the noise.",
+            f"{pixels} neighbouring pixels are too few to estimate the noise.",
             "Give a scene of at least 8 x 8 pixels with data.",
         )
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
     scale = np.where(deviation > 0, deviation, 1)
-    correlation = covariance / np.outer(scale, scale)
-    share = _unexplained(correlation, predictors)
+    share, coefficients = _regression(covariance / np.outer(scale, scale), predictors)
     unbiased = samples / max(1.0, samples - predictors)
-    return np.asarray(deviation * np.sqrt(np.clip(share * unbiased, 0, 1)))
+    sigma = deviation * np.sqrt(np.clip(share * unbiased, 0, 1))
+    return sigma, scale[:, None] * coefficients / scale
 
 
-def _unexplained(correlation: Float64, predictors: int) -> Float64:
-    """Share of each band's variance that ``predictors`` other bands leave unexplained."""
+def _regression(correlation: Float64, predictors: int) -> tuple[Float64, Float64]:
+    """Each band by ``predictors`` others.
+
+    Returns:
+        (bands,) share of its variance that they leave unexplained, and (bands, bands) coefficients of the
+        residual, one for the band itself.
+    """
     bands = len(correlation)
     if predictors >= bands - 1:
-        return 1 / np.diag(np.linalg.inv(correlation + _RIDGE * np.eye(bands)))
-    shares = np.empty(bands)
+        precision = np.linalg.inv(correlation + _RIDGE * np.eye(bands))
+        share = 1 / np.diag(precision)
+        return share, precision * share[:, None]
+    share, residual_of = np.empty(bands), np.zeros((bands, bands))
     for band in range(bands):
         # The nearest bands know most of a band; the file's order stands for the order of wavelengths.
         first = min(max(0, band - predictors // 2), bands - 1 - predictors)
         chosen = np.arange(first, first + predictors + 1)
         part = correlation[np.ix_(chosen, chosen)] + _RIDGE * np.eye(len(chosen))
-        shares[band] = 1 / np.linalg.inv(part)[band - first, band - first]
-    return shares
+        row = np.linalg.inv(part)[band - first]
+        share[band] = 1 / row[band - first]
+        residual_of[band, chosen] = row * share[band]
+    return share, residual_of

@@ -13,6 +13,7 @@ Flags = NDArray[np.bool_]
 
 _SEGMENTS, _SHORTEST_SEGMENT = 8, 8  # of a line; pixels
 _DIFFERENCES = 1 << 22  # as many as noise is measured from
+_KEPT = 1 << 15  # about as many of them are kept
 
 
 class LineStatistics:
@@ -95,6 +96,8 @@ class SceneStatistics:
         self.spectra, self.differences = StreamingCovariance(bands), StreamingCovariance(bands)
         self.columns, self.rows = LineStatistics(bands, cols, rows), LineStatistics(bands, rows, cols)
         self._every = max(1, rows * cols // _DIFFERENCES)
+        self._keep_every = max(1, rows * cols // self._every // _KEPT)
+        self._kept: list[Float32] = []
         self._next_row = 0
         self._last: Float32 | None = None
 
@@ -123,7 +126,18 @@ class SceneStatistics:
             return
         down = joined[:, above + 1] - joined[:, above]
         mixed = (down[:, :, 1:] - down[:, :, :-1]) * np.float32(0.5)
-        self.differences.update(mixed.reshape(len(block), -1).T)
+        mixed = mixed.reshape(len(block), -1)
+        number = (first + above[:, None]) // self._every * (block.shape[2] - 1) + np.arange(
+            block.shape[2] - 1
+        )
+        self._kept.append(mixed[:, number.reshape(-1) % self._keep_every == 0])
+        self.differences.update(mixed.T)
+
+    @property
+    def some_differences(self) -> Float32:
+        """(bands, pixels) mixed differences that are spread over the scene, without gaps."""
+        kept = np.concatenate([np.empty((self.spectra.n_bands, 0), np.float32), *self._kept], axis=1)
+        return np.asarray(kept[:, np.isfinite(kept).all(axis=0)])
 
     @property
     def within_lines(self) -> Float64:

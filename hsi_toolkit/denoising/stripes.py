@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from torch import Tensor
 
@@ -128,19 +129,29 @@ def _faults(lines: LineStatistics, subspace: SignalSubspace, least: Float64, pro
     striped = np.abs(offset) > np.maximum(_SIGNIFICANT * means.error, least[:, None])
     free = 1 - np.square(subspace.basis).sum(axis=1) > _LEAST_FREEDOM
     striped &= usable & free[:, None] & ~dead
-    scatter, parts = np.zeros(offset.shape), np.zeros(lines.count.shape)
+    doubtful = np.flatnonzero(striped.any(axis=1))
+    if len(doubtful):
+        striped[doubtful] &= _all_along(lines, means, offset, doubtful, progress)
+    return Lines(np.where(striped, offset, 0) * subspace.sigma[:, None], dead)
+
+
+def _all_along(
+    lines: LineStatistics, means: "_Means", offset: Float64, bands: NDArray[np.intp], progress: Progress
+) -> Flags:
+    """Where the offset of a line is that of all its segments, (some bands, lines)."""
+    whole = offset[bands]
+    agreeing, scatter, parts = np.ones(whole.shape, bool), np.zeros(whole.shape), np.zeros(whole.shape[1])
     for count, mean in lines.segments():
         progress.check()
         full = count >= _SHORTEST
-        here = np.where(full, means.unexplained(np.where(full, mean, lines.mean)), offset)
-        # An offset is there all along the line; what the subspace fails to explain is here or there.
-        agreeing = here * np.sign(offset) + _TOLERANCE * _error(count)
-        striped &= (agreeing > _IN_EACH_SEGMENT * np.abs(offset)) | ~full
-        scatter += count * np.square(here - offset)
+        here = np.where(full, means.unexplained(np.where(full, mean, lines.mean), bands), whole)
+        enough = _IN_EACH_SEGMENT * np.abs(whole) - _TOLERANCE * _error(count)
+        agreeing &= (here * np.sign(whole) > enough) | ~full
+        scatter += count * np.square(here - whole)
         parts += full
     error = np.sqrt(scatter / np.maximum(lines.count * (parts - 1), 1))
-    striped &= (np.abs(offset) > _SIGNIFICANT * error) & (parts >= _LEAST_SEGMENTS * len(lines.counts))
-    return Lines(np.where(striped, offset, 0) * subspace.sigma[:, None], dead)
+    agreeing &= (np.abs(whole) > _SIGNIFICANT * error) & (parts >= _LEAST_SEGMENTS * len(lines.counts))
+    return agreeing
 
 
 def _error(count: Float64) -> Float64:
@@ -155,20 +166,22 @@ class _Means:
         self, subspace: SignalSubspace, dead: Flags, usable: Flags, error: Float64, mean: Float64
     ) -> None:
         self._subspace, self._usable, self.error = subspace, usable, error
-        self._basis = torch.as_tensor(subspace.basis)
+        self._basis, self._power = torch.as_tensor(subspace.basis), torch.as_tensor(subspace.power - 1)
         missing = torch.as_tensor(dead)
         threshold = torch.full((len(dead),), _SIGNIFICANT, dtype=torch.float64)
         scaled = self._whitened(mean) / torch.as_tensor(error)
-        self._wrong = outliers(scaled, self._basis, missing, threshold) | missing
+        self._wrong = outliers(scaled, self._basis, missing, threshold, self._power) | missing
 
     def _whitened(self, mean: Float64) -> Tensor:
         deviation = (mean - self._subspace.mean[:, None]) / self._subspace.sigma[:, None]
         return torch.as_tensor(np.where(self._usable, deviation, 0))
 
-    def unexplained(self, mean: Float64) -> Float64:
-        """The same of (bands, lines) means of the lines or of parts of them."""
+    def unexplained(self, mean: Float64, bands: NDArray[np.intp] | None = None) -> Float64:
+        """The same of (bands, lines) means of the lines or of parts of them, for some bands or all."""
         whitened = self._whitened(mean)
-        fitted = self._basis @ (self._basis.T @ fit_incomplete(whitened, self._basis, self._wrong))
+        complete = fit_incomplete(whitened, self._basis, self._wrong, self._power)
+        fitted = self._basis @ (self._basis.T @ complete)
         residual: Float64 = np.where(self._usable, (whitened - fitted).numpy(), 0)
+        residual = residual if bands is None else residual[bands]
         wide = min(_WIDEST, residual.shape[1])
         return np.asarray(residual - median_filter(residual, size=(1, wide), mode="nearest"))

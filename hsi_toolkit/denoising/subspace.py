@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsi_toolkit.denoising.robust import fit_incomplete, outliers
 from hsi_toolkit.denoising.statistics import Float64
 
 # Sigma is known to a percent or two: an eigenvalue that little above the noise's may be noise.
@@ -56,11 +57,12 @@ class SignalSubspace:
 
     def tensors(self, device: torch.device) -> "SubspaceTensors":
         """The same on a device, in single precision."""
-        mean, sigma, basis = (
-            torch.as_tensor(each, dtype=torch.float32, device=device)
-            for each in (self.mean, self.sigma, self.basis)
+        return SubspaceTensors(
+            *(
+                torch.as_tensor(each, dtype=torch.float32, device=device)
+                for each in (self.mean, self.sigma, self.basis, self.power - 1)
+            )
         )
-        return SubspaceTensors(mean, sigma, basis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,16 @@ class SubspaceTensors:
     mean: Tensor
     sigma: Tensor
     basis: Tensor
+    power: Tensor
+    """(n,) variance of the signal alone along the directions."""
+
+    def complete(self, whitened: Tensor, missing: Tensor) -> Tensor:
+        """Whitened spectra (bands, pixels) with what is missing (bool) filled in: see ``fit_incomplete``."""
+        return fit_incomplete(whitened, self.basis, missing, self.power)
+
+    def outliers(self, whitened: Tensor, missing: Tensor, threshold: Tensor) -> Tensor:
+        """(bands, pixels) bool, values that do not belong to their spectrum: see ``robust.outliers``."""
+        return outliers(whitened, self.basis, missing, threshold, self.power)
 
     def whiten(self, spectra: Tensor) -> Tensor:
         """Spectra (bands, pixels) centred, with noise of unit variance."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hsi_toolkit.denoising.denoiser import Denoiser, NoiseModel, Smoothing
 from hsi_toolkit.denoising.impulses import find_impulses, refit
 from hsi_toolkit.denoising.noise import noise_levels
-from hsi_toolkit.denoising.statistics import Float32, Float64, SceneStatistics
+from hsi_toolkit.denoising.statistics import Flags, Float32, Float64, SceneStatistics
 from hsi_toolkit.denoising.stripes import LineFaults, find_line_faults
 from hsi_toolkit.denoising.subspace import SignalSubspace
 from hsi_toolkit.errors import SceneError
@@ -123,7 +123,8 @@ def survey_scene(scene: xr.DataArray, method: str, progress: Progress) -> Survey
     spectra = statistics.spectra
     # What single precision rounds is noise as well, and keeps the sigma of constant bands from being zero.
     extent = np.sqrt(np.diag(spectra.covariance)) + np.abs(spectra.mean)
-    sigma = np.maximum(noise_levels(statistics.differences), 1e-6 * extent + np.finfo(np.float32).tiny)
+    sigma = noise_levels(statistics.differences, statistics.some_differences)
+    sigma = np.maximum(sigma, 1e-6 * extent + np.finfo(np.float32).tiny)
     faults = LineFaults.none(len(used), scene.sizes["y"], scene.sizes["x"])
     if method in ("auto", "robust", "destripe"):
         faults = find_line_faults(statistics, sigma, progress)
@@ -320,10 +321,21 @@ def _facts(survey: Survey, denoiser: Denoiser) -> dict[str, str]:
         "Bands": str(len(survey.bands)),
         "Signal dimensions": str(subspace.dimension),
         "Median signal-to-noise ratio": f"{np.median(subspace.mean / subspace.sigma):.1f}",
-        "Striped lines": str(sum(int(each.striped.sum()) for each in lines)),
-        "Dead lines": str(sum(int(each.dead.sum()) for each in lines)),
+        "Stripes": _lines_text([each.striped for each in lines]),
+        "Dead lines": _lines_text([each.dead for each in lines]),
         "Impulses": f"{share:.3%}",
     }
+
+
+def _lines_text(flags: list[Flags]) -> str:
+    """How many columns and rows (bands, lines) are concerned, such as "3 columns, 1 row, in 2 bands"."""
+    columns, rows = (int(each.any(axis=0).sum()) for each in flags)
+    bands = int(np.any([each.any(axis=1) for each in flags], axis=0).sum())
+    if not bands:
+        return "none"
+    named = ((columns, "column"), (rows, "row"))
+    found = [f"{count} {name}{'s' * (count > 1)}" for count, name in named if count]
+    return f"{', '.join(found)}, in {bands} band{'s' * (bands > 1)}"
 
 
 def _summary(survey: Survey, method: str) -> str:

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from hsi_toolkit.denoising.collaborative import collaborative_filter
+from hsi_toolkit.denoising.collaborative import CollaborativeFilter, collaborative_filter
 from hsi_toolkit.errors import Cancelled
 from hsi_toolkit.progress import Progress
+
+HELD_ROWS = 112
+REACH = 64
 
 
 def shapes(rows: int = 48, cols: int = 40) -> torch.Tensor:
@@ -51,6 +54,35 @@ def test_images_of_any_size_are_filtered(size: tuple[int, int]) -> None:
     result = collaborative_filter(noise(torch.zeros(2, *size)))
     assert result.shape == (2, *size)
     assert bool(result.isfinite().all())
+
+
+@pytest.mark.parametrize("step", [1, 7, 33])
+def test_rows_that_come_one_after_the_other_are_filtered_as_if_held_whole(step: int) -> None:
+    noisy = shapes(rows=130) + noise(shapes(rows=130))
+    stream = CollaborativeFilter(*noisy.shape[::2], noisy.device)
+    parts = [stream.push(noisy[:, start : start + step]) for start in range(0, 130, step)]
+    assert sum(part.shape[1] for part in parts) >= 130 - HELD_ROWS
+    torch.testing.assert_close(
+        torch.cat([*parts, stream.finish()], dim=1), collaborative_filter(noisy), rtol=0, atol=1e-5
+    )
+
+
+def test_what_lies_far_away_does_not_matter() -> None:
+    noisy = noise(torch.zeros(2, 150, 40))
+    changed = noisy.clone()
+    changed[:, 100:] += 50
+    before, after = collaborative_filter(noisy), collaborative_filter(changed)
+    torch.testing.assert_close(after[:, : 100 - REACH], before[:, : 100 - REACH], rtol=0, atol=1e-4)
+
+
+def test_more_images_than_have_principal_spectra_are_filtered_as_well() -> None:
+    clean = torch.cat([shapes(), torch.zeros(37, 48, 40)])
+    result = collaborative_filter(clean + noise(clean))
+    assert error(result, clean) < 0.3
+
+
+def test_no_rows_give_none() -> None:
+    assert CollaborativeFilter(2, 6, torch.device("cpu")).finish().shape == (2, 0, 6)
 
 
 def test_it_can_be_cancelled() -> None:

@@ -1,5 +1,8 @@
 """What is measured of a scene, and its denoising in blocks."""
 
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +14,10 @@ from hsi_toolkit.denoising.impulses import find_impulses
 from hsi_toolkit.denoising.noise import noise_levels
 from hsi_toolkit.denoising.robust import fit_incomplete, outliers
 from hsi_toolkit.denoising.statistics import SceneStatistics
-from hsi_toolkit.denoising.stripes import LineFaults, find_line_faults
+from hsi_toolkit.denoising.stripes import LineFaults, Lines, find_line_faults
 from hsi_toolkit.denoising.subspace import SignalSubspace
+from hsi_toolkit.errors import Cancelled
+from hsi_toolkit.progress import Progress
 
 BANDS, ROWS, COLS = 24, 96, 40
 SIGMA = np.linspace(0.01, 0.05, BANDS)
@@ -47,6 +52,16 @@ def test_the_noise_of_each_band_is_measured_within_a_few_percent() -> None:
     np.testing.assert_allclose(noise_levels(statistics(noisy).differences), SIGMA, rtol=0.06)
 
 
+def test_a_few_rare_pixels_do_not_count_as_noise() -> None:
+    _, noisy = scene()
+    rng = np.random.default_rng(7)
+    for row, col in zip(rng.integers(0, ROWS, 20), rng.integers(0, COLS, 20), strict=True):
+        noisy[:, row, col] += rng.normal(0, 1, BANDS)
+    found = statistics(noisy)
+    assert noise_levels(found.differences).min() > 2 * SIGMA.min()
+    np.testing.assert_allclose(noise_levels(found.differences, found.some_differences), SIGMA, rtol=0.2)
+
+
 def test_stripes_do_not_count_as_noise() -> None:
     _, noisy = scene()
     striped = noisy + np.random.default_rng(1).uniform(-0.3, 0.3, (BANDS, 1, COLS)).astype(np.float32)
@@ -66,6 +81,7 @@ def test_statistics_do_not_depend_on_the_blocks(step: int) -> None:
     )
     np.testing.assert_allclose(blocks.columns.mean, whole.columns.mean, rtol=1e-5)
     np.testing.assert_array_equal(blocks.rows.low, whole.rows.low)
+    np.testing.assert_array_equal(blocks.some_differences, whole.some_differences)
 
 
 def test_offsets_can_be_taken_from_the_covariance_afterwards() -> None:
@@ -94,6 +110,40 @@ def test_stripes_are_found_where_they_are_and_nowhere_else() -> None:
     assert set(zip(*np.nonzero(faults.columns.striped), strict=True)) == {(6, 5), (6, 6), (6, 30)}
     assert set(zip(*np.nonzero(faults.rows.striped), strict=True)) == {(15, 40)}
     np.testing.assert_allclose(faults.columns.offset[6, [5, 6, 30]], 0.1, atol=0.02)
+
+
+def test_what_only_a_part_of_a_line_shows_is_no_stripe() -> None:
+    _, noisy = scene()
+    mosaic = noisy.copy()
+    # A band that differs in one tile of a mosaic: from there on, and with an edge along the lines.
+    mosaic[6, :32, 8:20] += 0.1
+    mosaic[6, 40:44, :12] -= 0.1
+    faults = find_line_faults(statistics(mosaic), SIGMA)
+    assert not faults.columns.striped.any()
+    assert not faults.rows.striped.any()
+
+
+def test_lines_with_little_data_are_not_judged() -> None:
+    _, noisy = scene()
+    noisy[6, 40] += 0.1
+    noisy[:, 40, 14:] = np.nan
+    assert not find_line_faults(statistics(noisy), SIGMA).rows.striped.any()
+
+
+def test_a_scene_without_noise_has_no_stripes_however_rich_it_is() -> None:
+    rng = np.random.default_rng(5)
+    clean, _ = scene()
+    for row, col in zip(rng.integers(0, ROWS, 60), rng.integers(0, COLS, 60), strict=True):
+        clean[:, row, col] *= rng.uniform(0.5, 1.5, BANDS)
+    faults = find_line_faults(statistics(clean), noise_levels(statistics(clean).differences) + 1e-7)
+    assert not faults.any
+
+
+def test_bands_that_others_cannot_foretell_have_no_stripes() -> None:
+    rng = np.random.default_rng(6)
+    unrelated = rng.standard_normal((8, ROWS, COLS)).astype(np.float32)
+    unrelated[3, :, 10] += 2
+    assert not find_line_faults(statistics(unrelated), np.full(8, 0.05)).columns.striped.any()
 
 
 def test_a_road_along_a_column_is_no_stripe() -> None:
@@ -143,12 +193,85 @@ def test_impulses_are_counted(share: float) -> None:
     assert found.share[10] == pytest.approx(share, abs=0.01)
 
 
-@pytest.mark.parametrize("smoothing", ["spatial", "spectral", "none"])
-def test_the_result_does_not_depend_on_the_blocks(smoothing: str) -> None:
+def faulty_scene() -> tuple[np.ndarray, NoiseModel]:
+    """A scene with gaps, a stripe, a dead line and impulses, and what there is to know of it."""
     _, noisy = scene()
-    model = NoiseModel(subspace_of(noisy), LineFaults.none(*noisy.shape))
+    subspace = subspace_of(noisy)
+    faults = LineFaults.none(*noisy.shape)
+    faults.columns.offset[5, 12], faults.columns.dead[7, 30] = 0.2, True
+    noisy[5, :, 12] += 0.2
+    noisy[7, :, 30] = 0
+    noisy[9, 3:90:9, 20] += 1
+    noisy[:, 40:52, :25] = np.nan
+    noisy[:, 60:64] = np.nan
+    noisy[2, 10, 10] = np.nan
+    return noisy, NoiseModel(subspace, faults, np.full(BANDS, 6.0))
+
+
+@pytest.mark.parametrize("smoothing", ["spatial", "spectral", "none"])
+@pytest.mark.parametrize("step", [5, 32])
+def test_the_result_does_not_depend_on_the_blocks(smoothing: str, step: int) -> None:
+    noisy, model = faulty_scene()
     device = torch.device("cpu")
-    whole = next(iter(Denoiser(model, smoothing, device).blocks([(noisy, 0)]))).clean
-    cut = [(noisy[:, start : start + 32], start) for start in range(0, ROWS, 32)]
-    parts = [block.clean for block in Denoiser(model, smoothing, device).blocks(cut)]
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-4)
+    at_once = Denoiser(model, smoothing, device)
+    whole = next(iter(at_once.blocks([(noisy, 0)]))).clean
+    cut = [(noisy[:, start : start + step], start) for start in range(0, ROWS, step)]
+    in_blocks = Denoiser(model, smoothing, device)
+    parts = list(in_blocks.blocks(cut))
+    assert [block.y0 for block in parts] == list(range(0, ROWS, step))
+    np.testing.assert_allclose(np.concatenate([part.clean for part in parts], axis=1), whole, atol=1e-5)
+    np.testing.assert_array_equal(in_blocks.outliers, at_once.outliers)
+    np.testing.assert_allclose(in_blocks.removed, at_once.removed, rtol=1e-4)
+    assert in_blocks.pixels == at_once.pixels == ROWS * COLS - 12 * 25 - 4 * COLS
+
+
+def test_columns_can_be_denoised_in_parts_with_their_surroundings() -> None:
+    noisy, model = faulty_scene()
+    wide = np.concatenate([noisy] * 5, axis=2)
+    faults = LineFaults(
+        Lines(np.tile(model.faults.columns.offset, 5), np.tile(model.faults.columns.dead, 5)),
+        model.faults.rows,
+    )
+    model = NoiseModel(model.subspace, faults, model.threshold)
+    device = torch.device("cpu")
+    whole = next(iter(Denoiser(model, "spatial", device).blocks([(wide, 0)]))).clean
+    denoiser = Denoiser(model, "spatial", device)
+    left = next(iter(denoiser.blocks([(wide[:, :, :164], 0)], own=slice(0, 100)))).clean
+    right = next(iter(denoiser.blocks([(wide[:, :, 36:], 0)], x0=36, own=slice(64, None)))).clean
+    # Patches that are equally like another are told apart by rounding, which tiles do differently.
+    np.testing.assert_allclose(np.concatenate([left, right], axis=2), whole, atol=0.1 * SIGMA.min())
+    assert denoiser.pixels == np.isfinite(whole).any(axis=0).sum()
+
+
+def test_few_blocks_are_held_however_many_there_are() -> None:
+    model = NoiseModel(subspace_of(scene()[1]), LineFaults.none(BANDS, 10 * ROWS, COLS))
+    held: list[weakref.ref[np.ndarray]] = []
+
+    def blocks() -> Iterator[tuple[np.ndarray, int]]:
+        noisy = scene()[1]
+        for start in range(0, 10 * ROWS, 8):
+            block = noisy[:, start % ROWS : start % ROWS + 8].copy()
+            held.append(weakref.ref(block))
+            yield block, start
+
+    most = 0
+    for _ in Denoiser(model, "spatial", torch.device("cpu")).blocks(blocks()):
+        most = max(most, sum(each() is not None for each in held))
+    assert most * 8 <= 128
+
+
+def test_a_block_can_be_cancelled_while_it_is_projected() -> None:
+    class AfterTheFirst(Progress):
+        asked = 0
+
+        def cancelled(self) -> bool:
+            self.asked += 1
+            return self.asked > 1
+
+    _, noisy = scene()
+    wide = np.tile(noisy, (1, 1, 60))
+    model = NoiseModel(subspace_of(noisy), LineFaults.none(*wide.shape))
+    progress = AfterTheFirst()
+    with pytest.raises(Cancelled):
+        list(Denoiser(model, "spatial", torch.device("cpu")).blocks([(wide, 0)], progress))
+    assert progress.asked == 2

@@ -22,6 +22,15 @@ def test_blurring_and_interpolating_keep_a_constant(axis, width):
     np.testing.assert_allclose(axis.interpolate() @ np.ones(axis.coarse), 1)
 
 
+@given(axes, st.floats(0.2, 0.85))
+def test_a_coarse_pixel_sees_a_gaussian_around_its_centre(axis, width):
+    distance = axis.centres[None] - (np.arange(axis.coarse) + 0.5)[:, None]
+    within = np.abs(distance) <= max(3.7 * width, 0.5 * axis.step)
+    weight = np.where(within, np.exp(-0.5 * (distance / width) ** 2), 0)
+    total = weight.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(axis.blur(width), weight / np.where(total > 0, total, 1), atol=1e-3)
+
+
 @given(axes)
 def test_interpolating_a_line_gives_the_line(axis):
     line = np.arange(axis.coarse, dtype=float)

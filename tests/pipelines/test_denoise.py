@@ -9,8 +9,9 @@ import rioxarray  # noqa: F401
 import xarray as xr
 from affine import Affine
 
-from hsi_toolkit.errors import Cancelled, SceneError
+from hsi_toolkit.errors import Cancelled, OutputError, SceneError
 from hsi_toolkit.pipelines import run
+from hsi_toolkit.pipelines.denoise import _cut
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, open_scene
 from hsi_toolkit.tasks.denoise import Denoise
@@ -99,6 +100,8 @@ def test_the_noise_table_says_what_each_band_had(tmp_path: Path) -> None:
     assert [line["striped_columns"] for line in lines][5] == "1"
     assert [line["dead_columns"] for line in lines][9] == "1"
     assert "stripes" in str(result["summary"])
+    assert result["facts"]["Stripes"] == "1 column, in 1 band"  # type: ignore[index]
+    assert result["facts"]["Dead lines"] == "1 column, in 1 band"  # type: ignore[index]
     assert float(lines[0]["removed_rms"]) == pytest.approx(SIGMA, rel=0.2)
 
 
@@ -137,6 +140,56 @@ def test_a_scene_without_noise_comes_back_as_it_was(tmp_path: Path) -> None:
     run(Denoise(str(scene), str(tmp_path / "out.tif")))
     result = open_scene(tmp_path / "out.tif").to_numpy()
     assert np.abs(result - clean).max() < 1e-3 * np.ptp(clean)
+
+
+def test_a_scene_without_noise_but_with_rare_materials_comes_back_as_it_was(tmp_path: Path) -> None:
+    clean = clean_cube()
+    rng = np.random.default_rng(8)
+    for row, col in zip(rng.integers(0, ROWS, 40), rng.integers(0, COLS, 40), strict=True):
+        clean[:, row, col] *= rng.uniform(0.6, 1.4, BANDS)
+    clean[:, 20:40, 10] *= rng.uniform(0.8, 1.2, (BANDS, 1))
+    scene = write(tmp_path / "scene.tif", clean)
+    run(Denoise(str(scene), str(tmp_path / "out.tif")))
+    result = open_scene(tmp_path / "out.tif").to_numpy()
+    assert np.abs(result - clean).max() < 1e-3 * np.ptp(clean)
+
+
+def test_a_wide_scene_is_denoised_in_parts_that_do_not_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = np.tile(with_noise(clean_cube())[:8, :40], (1, 1, 12))
+    noisy[:, 5:9, 250:270] = np.nan
+    scene = write(tmp_path / "scene.tif", noisy)
+    run(Denoise(str(scene), str(tmp_path / "whole.tif"), difference=str(tmp_path / "removed.tif")))
+    monkeypatch.setattr("hsi_toolkit.pipelines.denoise._MEMORY", 4 * 8 * 160 * 384)
+    result = run(Denoise(str(scene), str(tmp_path / "parts.tif"), difference=str(tmp_path / "less.tif")))
+    for one, other in (("whole.tif", "parts.tif"), ("removed.tif", "less.tif")):
+        pair = [open_scene(tmp_path / name).to_numpy() for name in (one, other)]
+        np.testing.assert_allclose(*pair, atol=0.1 * SIGMA)
+    assert result["bands"][0]["removed_rms"] == pytest.approx(SIGMA, rel=0.2)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("memory", "columns"), [(256, 1792), (1024, 5000), (None, 5000)])
+def test_what_is_held_of_a_wide_scene_fits_the_memory(memory: int | None, columns: int) -> None:
+    scene = xr.DataArray(np.broadcast_to(np.float32(0), (200, 5000, 5000)), dims=("band", "y", "x"))
+    parts, rows = _cut(scene, memory)
+    assert max(own.stop - own.start for _, own in parts) == columns
+    widest = max(whole.stop - whole.start for whole, _ in parts)
+    assert 4 * 200 * widest * (112 + 6 * rows) <= (memory or 1024) * 2**20
+    assert sum(own.stop - own.start for _, own in parts) == 5000
+
+
+def test_a_writer_that_fails_behind_the_work_fails_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("The disk is full.", "Make room.")
+
+    scene = write(tmp_path / "scene.tif", with_noise(clean_cube()))
+    monkeypatch.setattr("hsi_toolkit.scene.writer.RasterWriter.write", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        run(Denoise(str(scene), str(tmp_path / "out.tif")))
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
 
 
 def test_a_rare_material_keeps_its_spectrum(tmp_path: Path) -> None:
