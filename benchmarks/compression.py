@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from benchmarks.scenes import describe, load_array, shared_scenes
-from hsi_toolkit.compression import Outcome, Wish, compress_scene
+from hsi_toolkit.compression.engine import Outcome, Wish, compress_scene
 from hsi_toolkit.demo import make_demo_scene
 from hsi_toolkit.scene import iter_blocks, open_scene
 from hsi_toolkit.scene.contract import make_scene

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from hsi_toolkit.compression import Wish, compress_scene, verify
+from hsi_toolkit.compression.engine import Wish, compress_scene, verify
 from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.models.codecs import Codec

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsi_toolkit.compression import HszFile, compress_scene
-from hsi_toolkit.compression.container import MAGIC, Header, HszWriter
+from hsi_toolkit.compression.container import MAGIC, Header, HszFile, HszWriter
+from hsi_toolkit.compression.engine import compress_scene
 from hsi_toolkit.compression.tile import encode_tile
 from hsi_toolkit.errors import HsiError, SceneError
 from hsi_toolkit.scene import open_scene

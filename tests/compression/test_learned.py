@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hsi_toolkit.compression import HszFile, Wish, compress_scene, verify
+from hsi_toolkit.compression.container import HszFile
+from hsi_toolkit.compression.engine import Wish, compress_scene, verify
 from hsi_toolkit.compression.learned import LearnedCodec
 from hsi_toolkit.errors import ModelError, ParameterError, SceneError
 from hsi_toolkit.models.codecs import CAE1D, CAE3D, Codec, SSCNet

@@ -7,10 +7,10 @@ import pytest
 import rasterio
 import xarray as xr
 
-from hsi_toolkit.compression import HszFile, Wish, compress_scene, verify
 from hsi_toolkit.compression import container as container_module
 from hsi_toolkit.compression.bounds import error_for_rate, largest_angle
-from hsi_toolkit.compression.container import Header, tiles_within
+from hsi_toolkit.compression.container import Header, HszFile, tiles_within
+from hsi_toolkit.compression.engine import Wish, compress_scene, verify
 from hsi_toolkit.errors import OutputError, ParameterError
 from hsi_toolkit.scene import iter_blocks, open_scene
 from hsi_toolkit.scene.lazy import Calibration

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 import torch
 
-from hsi_toolkit.compression import HszFile
+from hsi_toolkit.compression.container import HszFile
 from hsi_toolkit.errors import ModelError, OutputError, ParameterError, SceneError
 from hsi_toolkit.models.codecs import CAE1D
 from hsi_toolkit.pipelines import run

@@ -32,9 +32,8 @@ def scene(tmp_path):
 def values(path):
     layer = QgsRasterLayer(str(path), "scene", "gdal")
     assert layer.isValid(), path
-    blocks = [
-        layer.dataProvider().block(band + 1, layer.extent(), tiny.SIDE, tiny.SIDE) for band in range(tiny.BANDS)
-    ]
+    provider, side = layer.dataProvider(), tiny.SIDE
+    blocks = [provider.block(band + 1, layer.extent(), side, side) for band in range(tiny.BANDS)]
     return [[block.value(row, row) for row in range(tiny.SIDE)] for block in blocks]
 
 

@@ -36,7 +36,7 @@ def test_the_lowest_and_highest_shares_are_labelled_and_the_rest_is_unsure(score
 
 def test_two_pixels_are_found_however_small_the_scene(scores):
     labels = PseudoLabels.of_shares(scores, 0.3, 1e-9)
-    rows, cols = labels.draw(FOUND, 10, np.random.default_rng(0))
+    rows, _ = labels.draw(FOUND, 10, np.random.default_rng(0))
     assert 1 <= len(rows) <= 3
     assert (rows == 39).all()
 
