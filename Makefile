@@ -14,7 +14,7 @@ SCENES ?= $(or $(HSI_SHARED),../shared)/scenes
 QGIS_PYTHON ?= /usr/bin/python3
 
 .PHONY: setup demo plugin install-plugin screenshots test test-core test-qgis qgis lint bench bench-accuracy \
-  bench-analysis bench-compression clean
+  bench-analysis bench-compression bench-hypersigma clean
 
 setup: $(STAMP)
 
@@ -90,6 +90,10 @@ bench-analysis: setup
 # With PEERS=python of an environment that has imagecodecs, its codecs are measured, too.
 bench-compression: setup
 	HSI_SHARED='$(patsubst %/scenes,%,$(SCENES))' $(BIN)/python -m benchmarks.compression $(if $(PEERS),--peers '$(PEERS)')
+
+# HyperSIGMA's full-size networks against the plain way; minutes, and 5 GB of memory.
+bench-hypersigma: setup
+	$(BIN)/python -m benchmarks.hypersigma_speed
 
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy --scenes '$(SCENES)'

@@ -38,6 +38,7 @@ from hsi_toolkit.training.per_scene import (
     fit,
     flipped,
     mixed_precision,
+    ready_to_predict,
     tile_side,
 )
 from hsi_toolkit.training.scene_tiles import Scaling, most_tiles, random_pixels, training_tiles
@@ -109,7 +110,7 @@ def learn_denoiser(scene: xr.DataArray, start: Start, epochs: int, progress: Pro
     if released is not None:
         network, config = released
         _check_bands(config, scene)
-        return LearnedDenoiser(network.to(device).eval(), scaling, config.img_size, None, device)
+        return LearnedDenoiser(ready_to_predict(network.to(device)), scaling, config.img_size, None, device)
 
     def build(size: TransformerSize) -> FusionDenoiser:
         network = FusionDenoiser(denoising_config(int(scene.sizes["band"]), tile_side(size, SIDE), size=size))

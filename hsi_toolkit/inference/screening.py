@@ -7,6 +7,7 @@ network. Where the cheap network is too far off for this to pay, it is
 not used.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from hsi_toolkit.inference.prepare import PreparedBlock, Windows
 from hsi_toolkit.inference.token_major import TokenMajorForward
 from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.models.hsimae import HSIViT
+from hsi_toolkit.models.hypersigma.blocks import round_blocks
+from hsi_toolkit.models.hypersigma.encoders import BASE
+from hsi_toolkit.models.hypersigma.window_classifier import HyperSigmaClassifier
 from hsi_toolkit.progress import Progress
 
 FIRST_SAMPLE = 256
@@ -90,7 +94,7 @@ class PixelNetwork:
         dtype = torch.float32 if float32 else fast_dtype(device)
         build = _Builder(classifier, device, memory, batch_size)
         self._full = build.engine(torch.float32)
-        self._cheap = None if dtype == torch.float32 or build.folded is None else build.engine(dtype)
+        self._cheap = build.engine(dtype) if dtype != torch.float32 and build.rounds else None
         self._tolerance: float | None = None
 
     @property
@@ -180,10 +184,27 @@ class _Builder:
         name = str(dtype).removeprefix("torch.")
         if self.folded is None:
             runner = BatchRunner(self._batch or PLAIN_BATCH, self._threads)
-            return Engine("float32", self._classifier.network_logits, runner)
+            classifier = self._classifier if dtype == torch.float32 else self._rounded(dtype)
+            return Engine(name, classifier.network_logits, runner)
         kind = FeatureMajorForward if self._device.type == "cpu" else TokenMajorForward
         runner = BatchRunner(self._batch or self._batch_size(self.folded), self._threads)
         return Engine(name, kind(self.folded, dtype), runner)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether another type than float32 can be computed in, and pays."""
+        if self.folded is not None:
+            return True
+        if not isinstance(self._classifier, HyperSigmaClassifier):
+            return False
+        # A processor gains a fourth from a small network, and loses more to what is computed again.
+        return self._device.type == "cuda" or self._classifier.network.config.size.dim >= BASE.dim
+
+    def _rounded(self, dtype: torch.dtype) -> SceneClassifier:
+        """A copy of the classifier whose blocks multiply in ``dtype``."""
+        rounded = copy.deepcopy(self._classifier)
+        round_blocks(rounded, dtype)
+        return rounded
 
     @property
     def _threads(self) -> int | None:

@@ -23,8 +23,13 @@ class ParameterGroup:
     params: list[nn.Parameter] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
-        """The group as optimisers take it."""
-        return {"params": self.params, "lr": self.lr, "weight_decay": self.weight_decay}
+        """The group as optimisers take it, its ``scale`` beside."""
+        return {
+            "params": self.params,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "scale": self.scale,
+        }
 
 
 def parameter_groups(

@@ -51,7 +51,8 @@ class SigmaConfig:
 
     Training ends after ``epochs``, or ``patience`` epochs after the best one if there are validation pixels.
     An epoch passes the labelled windows once, in at least ``least_steps`` and at most ``most_steps`` steps.
-    ``recompute`` trades time for memory.
+    ``recompute`` trades time for memory. With ``layer_decay`` a block learns so much more slowly than the one
+    behind it (``parameter_groups``).
     """
 
     size: str = "small"
@@ -63,6 +64,7 @@ class SigmaConfig:
     most_steps: int = 60
     weight_decay: float = 0.05
     recompute: bool = False
+    layer_decay: float | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -202,7 +204,11 @@ class _Run:
         recompute_activations(network, config.recompute)
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         groups = parameter_groups(
-            trained, lr=rate, weight_decay=config.weight_decay, depth=network.config.size.depth
+            trained,
+            lr=rate,
+            weight_decay=config.weight_decay,
+            depth=network.config.size.depth,
+            layer_decay=config.layer_decay,
         )
         self._optimizer = torch.optim.AdamW([group.as_dict() for group in groups])
         counts = torch.bincount(training.classes, minlength=classifier.n_classes)
@@ -234,7 +240,7 @@ class _Run:
                     epoch * self.steps + step, base=self._rate, total=total, warmup=warmup, start=0.0
                 )
                 for group in self._optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["scale"]
                 loss = self._loss(generator)
                 self._optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -9,6 +9,9 @@ from hsi_toolkit.inference.prepare import PreparedBlock, prepare
 from hsi_toolkit.inference.screening import PixelNetwork, margins
 from hsi_toolkit.inference.token_major import TokenMajorForward
 from hsi_toolkit.models.classifier import SceneClassifier
+from hsi_toolkit.models.hypersigma.classification import ClassifierConfig, FusionClassifier
+from hsi_toolkit.models.hypersigma.encoders import TransformerSize
+from hsi_toolkit.models.hypersigma.window_classifier import HyperSigmaClassifier, PrincipalComponents
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene.blocks import iter_blocks
 
@@ -98,6 +101,36 @@ def test_a_network_that_is_not_folded_runs_as_it_is(make_classifier, make_scene)
     classifier.network = Other(classifier.network)
     found = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28), block)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def hypersigma(bands: int) -> HyperSigmaClassifier:
+    """A tiny classifier with random weights."""
+    torch.manual_seed(0)
+    size = TransformerSize(dim=24, depth=4, heads=3, out_indices=(0, 1, 2, 3))
+    network = FusionClassifier(ClassifierConfig(4, 3, 9, 2, 9, size, (24, 24)))
+    spectral = PrincipalComponents(torch.zeros(bands), torch.randn(bands, 4))
+    return HyperSigmaClassifier(network, spectral, bands=torch.arange(bands), n_bands=bands).eval()
+
+
+def test_hypersigma_answers_in_16_bits_with_the_labels_of_float32(make_scene, monkeypatch):
+    scene = make_scene(24, 30)
+    classifier = hypersigma(scene.sizes["band"])
+    block = prepared(classifier, scene)
+    sure = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
+    monkeypatch.setattr(screening, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(screening, "BASE", classifier.network.config.size)
+    network = PixelNetwork(classifier, CPU, memory=1 << 28)
+    found = log_probabilities(network, block)
+    assert network.precision == "bfloat16"
+    assert network.counts.rechecked < 0.5 * len(block.pixels)
+    assert torch.equal(found.argmax(1), sure.argmax(1))
+    torch.testing.assert_close(found, sure, atol=0.02, rtol=0)
+
+
+def test_a_small_hypersigma_stays_in_float32_on_a_processor(make_scene, monkeypatch):
+    monkeypatch.setattr(screening, "fast_dtype", lambda device: torch.bfloat16)
+    network = PixelNetwork(hypersigma(make_scene(9, 10).sizes["band"]), CPU, memory=1 << 28)
+    assert network.precision == "float32"
 
 
 @pytest.mark.parametrize("context", [True, False])

@@ -10,7 +10,18 @@ from hsi_toolkit.errors import Cancelled, ModelError, ParameterError
 from hsi_toolkit.models.hypersigma.detection import AnomalyNetwork, DetectionConfig
 from hsi_toolkit.models.hypersigma.encoders import BASE, SMALL
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.training.per_scene import Curve, Learning, Recipe, Start, fit, flipped, seeded, tile_side
+from hsi_toolkit.training import per_scene
+from hsi_toolkit.training.per_scene import (
+    Curve,
+    Learning,
+    Recipe,
+    Start,
+    fit,
+    flipped,
+    ready_to_predict,
+    seeded,
+    tile_side,
+)
 
 RECIPE = Recipe(epochs=30, batch_size=8, lr=0.05, patience=5)
 
@@ -130,3 +141,17 @@ def test_a_size_that_does_not_exist_is_refused():
 
 def test_small_networks_see_half_the_side():
     assert (tile_side(SMALL, 32), tile_side(BASE, 32)) == (16, 32)
+
+
+def test_scores_of_a_network_that_is_ready_to_predict_differ_by_less_than_a_hundredth(monkeypatch):
+    with seeded(0):
+        network = AnomalyNetwork(DetectionConfig(6, 8, tokens=4, size=SMALL)).eval()
+        tiles = torch.rand(2, 6, 8, 8)
+    scores = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(per_scene, "fast_dtype", lambda device, dtype=dtype: dtype)
+        with torch.inference_mode():
+            scores[dtype] = ready_to_predict(network)(tiles)
+    assert network.spat_encoder.blocks[0].mlp.fc1.weight.dtype is torch.bfloat16
+    difference = (scores[torch.bfloat16] - scores[torch.float32]).abs().max()
+    assert 0 < difference < 0.01 * scores[torch.float32].abs().max()

@@ -163,3 +163,13 @@ def test_scenes_smaller_than_a_window_are_mapped(tmp_path: Path, rows: int, colu
         outputs = MapOutputs(tmp_path / f"{mode}.tif")
         mapped = classify_scene(small, result.classifier, outputs, mode=mode, device="cpu")  # type: ignore[arg-type]
         assert sum(mapped.pixels) == rows * columns
+
+
+def test_with_layer_decay_the_first_layers_learn_most_slowly() -> None:
+    scene, truth = make_scene(6)
+    found = []
+    for steps in (1, 4):
+        config = SigmaConfig(epochs=1, batch_size=8, least_steps=steps, most_steps=steps, layer_decay=0.0)
+        found.append(trained(scene, truth, config).classifier.network.state_dict())
+    assert torch.equal(*(each["spat_encoder.blocks.0.mlp.fc1.weight"] for each in found))
+    assert not torch.equal(*(each["classifier.4.weight"] for each in found))

@@ -105,13 +105,14 @@ def recompute_activations(network: nn.Module, on: bool = True) -> None:
 def round_blocks(network: nn.Module, dtype: torch.dtype) -> None:
     """Let all transformer blocks of ``network`` multiply in ``dtype``, for inference.
 
-    Their four matrices, nine tenths of the arithmetic and the memory, are converted in place. Everything
-    else stays as it is: the sums that pass from block to block, norms, sampled places, embeddings and heads.
+    Their matrices, nine tenths of the arithmetic and the memory, are converted in place. Everything else
+    stays as it is: the sums that pass from block to block, norms, attention weights, embeddings and heads.
     """
-    for module in network.modules():
-        if isinstance(module, Block):
-            for layer in (module.attn.qkv, module.attn.proj, module.mlp.fc1, module.mlp.fc2):
-                layer.to(dtype)
+    for block in network.modules():
+        if isinstance(block, Block):
+            for layer in block.modules():
+                if isinstance(layer, nn.Linear):
+                    layer.to(dtype)
 
 
 class PatchEmbed(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hsi_toolkit.errors import ModelError, ParameterError
-from hsi_toolkit.models.hypersigma.blocks import recompute_activations
+from hsi_toolkit.models.hypersigma.blocks import recompute_activations, round_blocks
 from hsi_toolkit.models.hypersigma.change import ChangeConfig, ChangeNetwork
 from hsi_toolkit.models.hypersigma.classification import (
     ClassifierConfig,
@@ -205,3 +205,23 @@ def test_mistakes_are_answered_with_a_sentence(tiny: TransformerSize) -> None:
         anomaly.spec_encoder(torch.rand(1, 5, 9, 8))
     with pytest.raises(ModelError, match="100 bands and 64×64"):
         SpatMAE(MAEConfig(size=tiny))(torch.rand(1, 5, 64, 64))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_blocks_in_16_bits_say_nearly_the_same_and_leave_the_rest_in_32(
+    name: str, tiny: TransformerSize
+) -> None:
+    torch.manual_seed(0)
+    network, given = small_heads(tiny)[name]
+    network.eval()
+    with torch.inference_mode():
+        exact = network(*given)
+        round_blocks(network, torch.bfloat16)
+        rounded = network(*given)
+    kept = {parameter.dtype for key, parameter in network.named_parameters() if "blocks" not in key}
+    assert kept == {torch.float32}
+    for before, after in zip(
+        *(each if isinstance(each, tuple) else (each,) for each in (exact, rounded)), strict=True
+    ):
+        assert after.dtype == torch.float32
+        assert 0 < (after - before).abs().max() < 0.01 * before.abs().max()
