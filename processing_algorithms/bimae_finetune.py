@@ -15,7 +15,7 @@ class TrainObjects(TaskAlgorithm):
     when = (
         "You have a sharp image beside a hyperspectral scene, and what you want to tell apart are single "
         "objects with an outline: seeds, crowns, roofs. Some differ in shape, others in their spectrum. "
-        "Without a GPU, take smaller images: a patch size of 12 and an image size of 48 train in minutes. "
+        "Without a GPU, keep the network at mini; a patch size of 12 and an image size of 48 train faster. "
         "Class names and colours are those of the layer's categorized style, or of its form's value map."
     )
     example = fixed(

@@ -31,6 +31,9 @@ Network = TypeVar("Network", bound=nn.Module)
 PRETRAINED, PRETRAINED_KIND = "bimae", "pretrained"
 CLASSIFIER, CLASSIFIER_KIND = "bimae_classifier", "object_classifier"
 
+#: Narrow and shallow enough for a processor and a few hundred objects; not among the published ones.
+MINI = BiMAEConfig(dim=48, depth=2, decoder_dim=32)
+
 #: Far beyond any real network; a description of nonsense must not take all memory.
 _LARGEST = 100_000
 
@@ -46,13 +49,17 @@ class Pretrained:
 
 
 def sized(size: str, preparation: Preparation, bands: int) -> BiMAEConfig:
-    """The published sizes for these images.
+    """A published size, or "mini", for these images.
 
     Raises:
         ParameterError: there are too few bands or patches to hide any.
     """
     config = replace(
-        SIZES[size], patch=preparation.patch, bands=bands, rgb_patches=preparation.patches, hs_masked=0.9
+        MINI if size == "mini" else SIZES[size],
+        patch=preparation.patch,
+        bands=bands,
+        rgb_patches=preparation.patches,
+        hs_masked=0.9,
     )
     require_masking(config)
     return config

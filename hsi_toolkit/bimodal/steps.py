@@ -23,11 +23,18 @@ _TOKENS_AT_ONCE = 2048
 _SMALLEST_DIM = 192
 #: Steps of an epoch that few objects are divided into, at the least, and objects a step.
 _LEAST_STEPS, _SMALLEST_BATCH = 32, 8
+#: Passes of the published fine-tuning, and steps that a network took to learn (benchmarks.bimae).
+_EPOCHS, _ENOUGH_STEPS = 50, 2000
 
 
 def batch_for(asked: int, objects: int) -> int:
     """The batch asked for, or less where there are so few objects that an epoch would be a step or two."""
     return max(1, min(asked, objects, max(_SMALLEST_BATCH, objects // _LEAST_STEPS)))
+
+
+def epochs_for(objects: int, batch: int) -> int:
+    """The published number of passes, or more where these would be too few steps to learn from."""
+    return max(_EPOCHS, math.ceil(_ENOUGH_STEPS / steps_of(objects, batch)))
 
 
 def objects_at_once(config: BiMAEConfig, tokens: int, device: torch.device) -> int:

@@ -23,7 +23,7 @@ from hsi_toolkit.bimodal.networks import (
 )
 from hsi_toolkit.bimodal.pairs import Pairs, Preparation
 from hsi_toolkit.bimodal.sources import Layers, read_pairs, require_source
-from hsi_toolkit.bimodal.steps import predict
+from hsi_toolkit.bimodal.steps import batch_for, epochs_for, predict
 from hsi_toolkit.errors import LabelError, ModelError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.inference.devices import choose_device
@@ -114,7 +114,7 @@ def _train(task: BimaeFinetune, progress: Progress) -> _Trained:
     network = sized(task.size, preparation, len(pairs.bands)) if pretrained is None else pretrained.config
     config = BiMAEFinetuning(
         ClassifierConfig(network, len(pairs.classes), _modality(task)),
-        epochs=task.epochs,
+        epochs=task.epochs or epochs_for(len(train), batch_for(task.batch_size, len(train))),
         batch_size=task.batch_size,
         learning_rate=task.learning_rate,
         seed=task.seed,
@@ -183,7 +183,7 @@ def _judged_by_loss(losses: list[float], classes: int) -> tuple[str, ...]:
         return ()
     return (
         f"The network has hardly learned: its loss is {losses[-1]:.2f}, and guessing has {chance:.2f}. Give "
-        "more epochs, a smaller batch or pretrained weights.",
+        "more epochs, or take a smaller network or pretrained weights.",
     )
 
 

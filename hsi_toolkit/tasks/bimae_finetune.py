@@ -87,11 +87,11 @@ class BimaeFinetune(Task):
         default=None,
     )
     size: str = bimodal.size()
-    epochs: int = parameter(
+    epochs: Optional[int] = parameter(
         "integer",
         "Epochs",
-        "Passes over the objects that are trained on.",
-        default=50,
+        "Passes over the objects that are trained on; by default 50, or as many as make 2,000 steps.",
+        default=None,
         minimum=1,
         maximum=10000,
         unit="epochs",

@@ -44,9 +44,10 @@ def size() -> Any:
     return parameter(
         "choice",
         "Network size",
-        "Of the published ones; tiny has 9 million weights in its encoder, small 34 and base 134.",
-        choices=("tiny", "small", "base"),
-        default="tiny",
+        "Mini suits processors and some hundred objects; tiny, small and base are the published sizes, with "
+        "9, 34 and 134 million weights in their encoders.",
+        choices=("mini", "tiny", "small", "base"),
+        default="mini",
     )
 
 

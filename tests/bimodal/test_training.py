@@ -11,7 +11,7 @@ from hsi_toolkit.bimodal.finetuning import BiMAEFinetuning, finetune_bimae
 from hsi_toolkit.bimodal.networks import load_pretrained, new_classifier, require_masking
 from hsi_toolkit.bimodal.pairs import Classes, Pairs, Preparation, spectra_from_zero_to_one
 from hsi_toolkit.bimodal.pretraining import BiMAEPretraining, pretrain_bimae
-from hsi_toolkit.bimodal.steps import batch_for, predict, turned
+from hsi_toolkit.bimodal.steps import batch_for, epochs_for, predict, turned
 from hsi_toolkit.errors import Cancelled, LabelError, ModelError, ParameterError
 from hsi_toolkit.models.bimae import BiMAEConfig, ClassifierConfig
 from hsi_toolkit.models.zoo import import_model
@@ -163,6 +163,11 @@ def test_too_little_to_hide_is_said() -> None:
 @pytest.mark.parametrize(("objects", "batch"), [(6, 6), (50, 8), (3_200, 100), (100_000, 512)])
 def test_few_objects_still_make_several_steps(objects: int, batch: int) -> None:
     assert batch_for(512, objects) == batch
+
+
+@pytest.mark.parametrize(("objects", "epochs"), [(16, 1000), (3_200, 63), (100_000, 50)])
+def test_few_objects_get_more_passes(objects: int, epochs: int) -> None:
+    assert epochs_for(objects, batch_for(512, objects)) == epochs
 
 
 def test_both_images_turn_alike() -> None:

@@ -31,7 +31,7 @@ def small_networks() -> Iterator[None]:
     """The published sizes take a processor too long."""
     with pytest.MonkeyPatch.context() as patch:
         tiny = replace(networks.SIZES["tiny"], dim=16, heads=2, depth=1, decoder_dim=8)
-        patch.setattr(networks, "SIZES", {"tiny": tiny})
+        patch.setattr(networks, "MINI", tiny)
         yield
 
 
