@@ -56,7 +56,5 @@ def test_a_compressed_scene_is_an_input_of_other_tasks(processing, scene, tmp_pa
 
 def test_an_impossible_rate_is_said_in_a_sentence(processing, scene, tmp_path):
     with pytest.raises(QgsProcessingException, match=r"more than 0\.01 bits"):
-        processing.run(
-            "hsi:compress", {"INPUT": str(scene), "OUTPUT": str(tmp_path / "a.hsz"), "RATE": 0.01}
-        )
+        processing.run("hsi:compress", {"INPUT": str(scene), "OUTPUT": str(tmp_path / "a.hsz"), "RATE": 0.01})
     assert not (tmp_path / "a.hsz").exists()
