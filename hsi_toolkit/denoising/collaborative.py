@@ -242,9 +242,7 @@ class _Groups:
         Returns:
             (similar, references) index of each patch among the positions, the reference patch first.
         """
-        # Distances are differences of products: what all patches have in common would cost digits.
-        level = guide - guide.mean((1, 2), keepdim=True)
-        shapes = F.conv2d(level[:, None], self._shapes).flatten(0, 1)
+        shapes = F.conv2d(guide[:, None], self._shapes).flatten(0, 1)
         reach, step = (_BLOCK - 1) * _STEP + _SHIFTS, _BLOCK * _STEP
         norms = shapes.square().sum(0).masked_fill_(~whole, math.inf)
         down, across = (whole.shape[0] - reach) // step + 1, (whole.shape[1] - reach) // step + 1

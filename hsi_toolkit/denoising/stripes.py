@@ -22,7 +22,7 @@ _LEAST_SEGMENTS = 0.5  # of the line's must have data: fewer cannot tell a strip
 _LEAST = 1e-3  # of a band's deviation: a smaller offset is no fault
 _MODEL_ERROR = 0.05  # of the noise: line means are never predicted better than that
 _SHORTEST = 8  # a line of fewer pixels says nothing
-_LEAST_FREEDOM = 0.3  # of a band from the subspace: what others hardly foretell of a band says nothing
+_LEAST_FREEDOM = 0.5  # of a band from the subspace: what others hardly foretell of a band says nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,9 @@ def _faults(lines: LineStatistics, subspace: SignalSubspace, least: Float64, pro
     dead = (lines.low == lines.high) & usable
     # A band that is constant over half its lines is empty, not broken line by line.
     dead &= (dead.mean(axis=1) < 0.5)[:, None]
+    progress.check()
     means = _Means(subspace, dead, usable, _error(lines.count), lines.mean)
+    progress.check()
     offset = means.unexplained(lines.mean)
     striped = np.abs(offset) > np.maximum(_SIGNIFICANT * means.error, least[:, None])
     free = 1 - np.square(subspace.basis).sum(axis=1) > _LEAST_FREEDOM

@@ -123,6 +123,7 @@ def survey_scene(scene: xr.DataArray, method: str, progress: Progress) -> Survey
     spectra = statistics.spectra
     # What single precision rounds is noise as well, and keeps the sigma of constant bands from being zero.
     extent = np.sqrt(np.diag(spectra.covariance)) + np.abs(spectra.mean)
+    progress.check()
     sigma = noise_levels(statistics.differences, statistics.some_differences)
     sigma = np.maximum(sigma, 1e-6 * extent + np.finfo(np.float32).tiny)
     faults = LineFaults.none(len(used), scene.sizes["y"], scene.sizes["x"])
@@ -136,7 +137,8 @@ def survey_scene(scene: xr.DataArray, method: str, progress: Progress) -> Survey
     subspace = SignalSubspace.fit(covariance, spectra.mean, sigma, spectra.n_pixels)
     impulses, threshold = np.zeros(len(used)), None
     if method in ("auto", "robust"):
-        sample, dead = _sample(scene, used, faults)
+        sample, dead = _sample(scene, used, faults, progress)
+        progress.check()
         found = find_impulses(sample, dead, subspace)
         present = found.present or method == "robust"
         if present or dead_lines:
@@ -164,7 +166,7 @@ def _statistics(scene: xr.DataArray, progress: Progress) -> SceneStatistics:
 
 
 def _sample(
-    scene: xr.DataArray, used: NDArray[np.intp], faults: LineFaults
+    scene: xr.DataArray, used: NDArray[np.intp], faults: LineFaults, progress: Progress
 ) -> tuple[Float32, NDArray[np.bool_]]:
     """Pixels of strips spread over the scene, without stripes, and which of their values are dead."""
     height = scene.sizes["y"]
@@ -173,6 +175,7 @@ def _sample(
     tall = count // strips
     parts, gone = [], []
     for top in np.linspace(0, height - tall, strips).round().astype(int):
+        progress.check()
         strip = scene.isel(y=slice(top, top + tall), band=used)
         data, dead = faults.correct(values_of(strip), int(top))
         known = np.isfinite(data).all(axis=0)
@@ -328,14 +331,18 @@ def _facts(survey: Survey, denoiser: Denoiser) -> dict[str, str]:
 
 
 def _lines_text(flags: list[Flags]) -> str:
-    """How many columns and rows (bands, lines) are concerned, such as "3 columns, 1 row, in 2 bands"."""
+    """What share of the lines of all bands is concerned, columns and rows (bands, lines), and where they are.
+
+    Such as "0.12 % (3 columns, 1 row, in 2 bands)": most lines are so in a few bands only.
+    """
     columns, rows = (int(each.any(axis=0).sum()) for each in flags)
     bands = int(np.any([each.any(axis=1) for each in flags], axis=0).sum())
     if not bands:
         return "none"
+    share = sum(int(each.sum()) for each in flags) / sum(each.size for each in flags)
     named = ((columns, "column"), (rows, "row"))
     found = [f"{count} {name}{'s' * (count > 1)}" for count, name in named if count]
-    return f"{', '.join(found)}, in {bands} band{'s' * (bands > 1)}"
+    return f"{100 * share:.2g} % ({', '.join(found)}, in {bands} band{'s' * (bands > 1)})"
 
 
 def _summary(survey: Survey, method: str) -> str:
