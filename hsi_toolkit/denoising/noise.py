@@ -10,7 +10,7 @@ from hsi_toolkit.spectral import StreamingCovariance
 _SHARED = 2.25
 _SAMPLES_PER_BAND = 6.0  # regression on more bands than pixels / 6 would explain the noise away
 _FOREIGN, _CAP = 2.5, 4.0  # times the usual residual in the mean of bands, of which each counts so much
-_FEW = 1e-3  # share of such pixels that does no harm
+_FEW, _LEAST = 1e-3, 0.5  # share of such pixels that does no harm; share of the others that must be left
 _ROUNDS = 4  # of leaving them out, after which more may show
 _RIDGE = 1e-11  # of the correlation matrix: what double precision leaves of exactly dependent bands
 
@@ -32,7 +32,8 @@ def noise_levels(differences: StreamingCovariance, sample: Float32 | None = None
         SceneError: there are too few pixels.
     """
     sigma, residual_of = _unexplained(differences.covariance, differences.n_pixels)
-    if sample is None:
+    fewest = 2 * _SAMPLES_PER_BAND * len(sigma)
+    if sample is None or sample.shape[1] < fewest:
         return sigma
     known = np.ones(sample.shape[1], bool)
     for _ in range(_ROUNDS):
@@ -40,7 +41,7 @@ def noise_levels(differences: StreamingCovariance, sample: Float32 | None = None
         usual = np.median(residual[:, known], axis=1, keepdims=True)
         times = np.minimum(residual / np.maximum(usual, np.finfo(np.float32).tiny), _CAP)
         within = times.mean(axis=0) < _FOREIGN
-        if within[known].mean() > 1 - _FEW or within.sum() < 2 * _SAMPLES_PER_BAND * len(sample):
+        if within[known].mean() > 1 - _FEW or within.sum() < max(fewest, _LEAST * len(within)):
             break
         known = within
         sigma, residual_of = _unexplained(np.cov(sample[:, known].astype(np.float64)), int(known.sum()))

@@ -62,6 +62,14 @@ def test_a_few_rare_pixels_do_not_count_as_noise() -> None:
     np.testing.assert_allclose(noise_levels(found.differences, found.some_differences), SIGMA, rtol=0.2)
 
 
+def test_where_half_of_a_scene_is_noisier_it_is_noise() -> None:
+    clean, noisy = scene()
+    noisy[:, ROWS // 3 :] += 6 * (noisy - clean)[:, ROWS // 3 :]
+    found = statistics(noisy)
+    all_pixels = noise_levels(found.differences)
+    np.testing.assert_allclose(noise_levels(found.differences, found.some_differences), all_pixels)
+
+
 def test_stripes_do_not_count_as_noise() -> None:
     _, noisy = scene()
     striped = noisy + np.random.default_rng(1).uniform(-0.3, 0.3, (BANDS, 1, COLS)).astype(np.float32)
