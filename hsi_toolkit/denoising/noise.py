@@ -9,8 +9,8 @@ from hsi_toolkit.spectral import StreamingCovariance
 # Mixed differences of neighbouring squares share pixels: their information is that of so many times fewer.
 _SHARED = 2.25
 _SAMPLES_PER_BAND = 6.0  # regression on more bands than pixels / 6 would explain the noise away
-_FOREIGN, _CAP = 2.5, 4.0  # times the usual residual in the mean of bands, of which each counts so much
-_FEW, _LEAST = 1e-3, 0.5  # share of such pixels that does no harm; share of the others that must be left
+_FOREIGN, _CAP = 3.3, 6.0  # times the usual residual in the mean of bands, of which each counts so much
+_HARMLESS, _LEAST = 0.02, 0.5  # share of the variance that is theirs; share of pixels that must be left
 _ROUNDS = 4  # of leaving them out, after which more may show
 _RIDGE = 1e-11  # of the correlation matrix: what double precision leaves of exactly dependent bands
 
@@ -38,10 +38,12 @@ def noise_levels(differences: StreamingCovariance, sample: Float32 | None = None
     known = np.ones(sample.shape[1], bool)
     for _ in range(_ROUNDS):
         residual = np.abs(residual_of.astype(np.float32) @ sample)
-        usual = np.median(residual[:, known], axis=1, keepdims=True)
-        times = np.minimum(residual / np.maximum(usual, np.finfo(np.float32).tiny), _CAP)
-        within = times.mean(axis=0) < _FOREIGN
-        if within[known].mean() > 1 - _FEW or within.sum() < max(fewest, _LEAST * len(within)):
+        usual = np.median(residual[:, known], axis=1, keepdims=True).astype(np.float64)
+        times = residual / np.maximum(usual, np.finfo(np.float32).tiny)
+        within = np.minimum(times, _CAP).mean(axis=0) < _FOREIGN
+        energy = np.square(times[:, known]).sum(axis=0)
+        foreign = energy[~within[known]].sum() / max(energy.sum(), np.finfo(float).tiny)
+        if foreign < _HARMLESS or within.sum() < max(fewest, _LEAST * len(within)):
             break
         known = within
         sigma, residual_of = _unexplained(np.cov(sample[:, known].astype(np.float64)), int(known.sum()))
