@@ -1,9 +1,6 @@
 """Hostile and damaged HDF5 files, ENVI headers and disguised rasters are refused in one sentence."""
 
-import os
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +10,8 @@ import pytest
 
 from hsi_toolkit.errors import HsiError
 from hsi_toolkit.scene import open_scene
+
+from .limits import hsi, needs_proc
 
 Make = Callable[[Path], Path]
 
@@ -185,18 +184,13 @@ def test_a_declared_giant_opens_and_fails_on_reading_without_taking_memory(tmp_p
         open_scene(sparse_tiff(tmp_path))[:, :1, :100].values  # noqa: B018  reads
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="measures memory through POSIX")
+@needs_proc
 @pytest.mark.parametrize("case", ["absurd", "looping links"])
 def test_the_command_line_says_so_within_a_gigabyte_and_ten_seconds(tmp_path: Path, case: str) -> None:
     path = CASES[case][0](tmp_path)
-    command = [sys.executable, "-m", "hsi_toolkit.cli", "info", str(path)]
-    with (tmp_path / "said").open("w+") as said, subprocess.Popen(command, stderr=said) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        text = said.read()
-    assert process.returncode == 2, text
-    assert "Traceback" not in text
-    assert path.name in text.replace("\n", "")
-    assert usage.ru_utime + usage.ru_stime < 10
-    assert usage.ru_maxrss < 2**20
+    taken = hsi("info", str(path))
+    assert taken.status == 2, taken.said
+    assert "Traceback" not in taken.said
+    assert path.name in taken.said.replace("\n", "")
+    assert taken.seconds < 10
+    assert taken.peak_kb < 2**20

@@ -1,9 +1,6 @@
 """Products that are damaged or made to do harm end in one sentence, quickly and in little memory."""
 
-import json
 import struct
-import subprocess
-import sys
 import tarfile
 import tracemalloc
 import zipfile
@@ -19,6 +16,7 @@ from hsi_toolkit.errors import HsiError
 from hsi_toolkit.safe_xml import XmlError, parse_xml
 from hsi_toolkit.scene import open_scene
 
+from .limits import hsi, needs_proc
 from .made_products import (
     ENMAP_NAME,
     HYPERION_NAME,
@@ -296,27 +294,12 @@ def test_names_that_lead_out_are_no_part_of_the_product(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@needs_proc
 def test_the_command_line_says_it_in_one_sentence_with_status_2(tmp_path: Path) -> None:
-    path = bomb(tmp_path, "-SPECTRAL_IMAGE.TIF", claim=1000)
-    code = (
-        "import json, resource, sys\n"
-        "from hsi_toolkit.cli import main\n"
-        "sys.argv[0] = 'hsi'\n"
-        "try:\n    main()\n    status = 0\n"
-        "except SystemExit as end:\n    status = end.code\n"
-        "print(json.dumps([status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "info", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    status, kilobytes = json.loads(done.stdout.splitlines()[-1])
-    assert status == 2
-    assert "Traceback" not in done.stderr
-    assert kilobytes < 1 << 20
+    taken = hsi("info", str(bomb(tmp_path, "-SPECTRAL_IMAGE.TIF", claim=1000)))
+    assert taken.status == 2
+    assert "Traceback" not in taken.said
+    assert taken.peak_kb < 1 << 20
 
 
 @pytest.mark.parametrize("text", ENTITIES.values(), ids=ENTITIES.keys())
