@@ -1,6 +1,6 @@
 """Peak memory and time of denoising a scene that is made as it is read, 5,000 x 5,000 x 200 unless told.
 
-    python -m benchmarks.denoising_memory [--rows N] [--columns N] [--bands N] [--method NAME] [--folder DIR]
+    python -m benchmarks.denoising_memory [--rows N] [--columns N] [--bands N] [--materials N] [--folder DIR]
 
 The folder (default: the system's for temporary files) needs room for the result, up to 4 bytes a value.
 """
@@ -27,19 +27,20 @@ SECONDS_BETWEEN_LINES = 60
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """Mixtures of eight materials in blocks, with noise that depends on nothing but place and band."""
+    """Mixtures of materials in blocks, with noise that depends on nothing but place and band."""
 
     shape: tuple[int, int, int]
+    count: int
 
     def read(self, bands: slice | NDArray[np.intp], rows: slice, columns: slice) -> NDArray[np.float32]:
         """The window, (bands, rows, columns) float32."""
         position = np.linspace(0, 1, self.shape[0])
-        materials = np.stack([0.3 + 0.2 * np.sin((2 + k) * position + k) for k in range(8)], axis=1)
+        materials = np.stack([0.3 + 0.2 * np.sin((2 + k) * position + k) for k in range(self.count)], axis=1)
         width = self.shape[2]
         values = np.empty((self.shape[0], rows.stop - rows.start, width), np.float32)
         for index, row in enumerate(range(rows.start, rows.stop)):
             rng = np.random.default_rng(row // 25)
-            cells = rng.dirichlet(np.full(8, 0.5), size=-(-width // 25))
+            cells = rng.dirichlet(np.full(self.count, 0.5), size=-(-width // 25))
             line = (materials @ cells.T).astype(np.float32)
             noise = np.random.default_rng(1_000_000 + row).standard_normal(
                 (self.shape[0], width), dtype=np.float32
@@ -76,11 +77,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--columns", type=int, default=5000)
     parser.add_argument("--bands", type=int, default=200)
+    parser.add_argument("--materials", type=int, default=8)
     parser.add_argument("--method", default="auto")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--memory-limit", type=int, help="MB, as the task's")
     given = parser.parse_args()
-    source = Fields((given.bands, given.rows, given.columns))
+    source = Fields((given.bands, given.rows, given.columns), given.materials)
     denoise.open_scene = lambda path, variable: make_scene(source, path=Path(path))  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         started, cpu = time.perf_counter(), time.process_time()

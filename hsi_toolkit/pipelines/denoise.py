@@ -30,8 +30,9 @@ from hsi_toolkit.tasks.denoise import Denoise
 _MEMORY = 1 << 30
 """Bytes of the scene that are held without a memory limit."""
 
-_WAITING_ROWS = 112
-"""Rows of the scene that are held until the images of their components are filtered."""
+_WAITING_ROWS, _FILTERED_ROWS = 112, 450
+"""Rows of the scene that are held until the images of their components are filtered, and rows of these images
+that the filter holds in one form or another."""
 
 _BLOCKS_HELD = 6
 """Blocks held beside these: being read, ready, projected, restored, being written, and what was removed."""
@@ -187,7 +188,7 @@ def _sample(
 def _write(
     task: Denoise, scene: xr.DataArray, survey: Survey, denoiser: Denoiser, progress: Progress
 ) -> None:
-    parts, rows = _cut(scene, task.memory_limit)
+    parts, rows = _cut(scene, survey.model.subspace.dimension, task.memory_limit)
     with ExitStack() as stack:
         clean = stack.enter_context(_writer(task.output, scene, task))
         removed = stack.enter_context(_writer(task.difference, scene, task)) if task.difference else None
@@ -253,16 +254,19 @@ def _writer(path: str, scene: xr.DataArray, task: Denoise) -> RasterWriter:
     )
 
 
-def _cut(scene: xr.DataArray, memory_limit: int | None) -> tuple[list[tuple[slice, slice]], int]:
+def _cut(
+    scene: xr.DataArray, components: int, memory_limit: int | None
+) -> tuple[list[tuple[slice, slice]], int]:
     """How a scene is read so that memory suffices.
 
     Returns:
         The parts of its columns that are denoised one after the other, each with those among its columns that
         are its own; and the lines of a block.
     """
-    width = scene.sizes["x"]
-    limit = (memory_limit * 2**20 if memory_limit else _MEMORY) // (4 * scene.sizes["band"])
-    most = limit // (_WAITING_ROWS + _BLOCKS_HELD * _LEAST_ROWS)
+    width, bands = scene.sizes["x"], scene.sizes["band"]
+    values = (memory_limit * 2**20 if memory_limit else _MEMORY) // 4
+    filtered = components * _FILTERED_ROWS
+    most = values // (bands * (_WAITING_ROWS + _BLOCKS_HELD * _LEAST_ROWS) + filtered)
     columns = width
     if width > most:
         columns = max(1, (most - 2 * _SURROUNDINGS) // _PART_COLUMNS) * _PART_COLUMNS
@@ -272,7 +276,7 @@ def _cut(scene: xr.DataArray, memory_limit: int | None) -> tuple[list[tuple[slic
         whole = slice(max(0, start - _SURROUNDINGS), min(width, stop + _SURROUNDINGS))
         parts.append((whole, slice(start - whole.start, stop - whole.start)))
     widest = max(whole.stop - whole.start for whole, _ in parts)
-    rows = (limit // widest - _WAITING_ROWS) // _BLOCKS_HELD
+    rows = ((values // widest - filtered) // bands - _WAITING_ROWS) // _BLOCKS_HELD
     return parts, min(max(rows, _LEAST_ROWS), _MOST_ROWS)
 
 

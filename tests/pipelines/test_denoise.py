@@ -162,7 +162,7 @@ def test_a_wide_scene_is_denoised_in_parts_that_do_not_show(
     noisy[:, 5:9, 250:270] = np.nan
     scene = write(tmp_path / "scene.tif", noisy)
     run(Denoise(str(scene), str(tmp_path / "whole.tif"), difference=str(tmp_path / "removed.tif")))
-    monkeypatch.setattr("hsi_toolkit.pipelines.denoise._MEMORY", 4 * 8 * 160 * 384)
+    monkeypatch.setattr("hsi_toolkit.pipelines.denoise._MEMORY", 4 * 384 * (8 * 160 + 3 * 450))
     result = run(Denoise(str(scene), str(tmp_path / "parts.tif"), difference=str(tmp_path / "less.tif")))
     for one, other in (("whole.tif", "parts.tif"), ("removed.tif", "less.tif")):
         pair = [open_scene(tmp_path / name).to_numpy() for name in (one, other)]
@@ -170,13 +170,17 @@ def test_a_wide_scene_is_denoised_in_parts_that_do_not_show(
     assert result["bands"][0]["removed_rms"] == pytest.approx(SIGMA, rel=0.2)  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("memory", "columns"), [(256, 1792), (1024, 5000), (None, 5000)])
-def test_what_is_held_of_a_wide_scene_fits_the_memory(memory: int | None, columns: int) -> None:
+@pytest.mark.parametrize(
+    ("memory", "components", "columns"), [(256, 6, 1792), (1024, 6, 5000), (None, 6, 5000), (None, 150, 2560)]
+)
+def test_what_is_held_of_a_wide_scene_fits_the_memory(
+    memory: int | None, components: int, columns: int
+) -> None:
     scene = xr.DataArray(np.broadcast_to(np.float32(0), (200, 5000, 5000)), dims=("band", "y", "x"))
-    parts, rows = _cut(scene, memory)
+    parts, rows = _cut(scene, components, memory)
     assert max(own.stop - own.start for _, own in parts) == columns
     widest = max(whole.stop - whole.start for whole, _ in parts)
-    assert 4 * 200 * widest * (112 + 6 * rows) <= (memory or 1024) * 2**20
+    assert 4 * widest * (200 * (112 + 6 * rows) + 450 * components) <= (memory or 1024) * 2**20
     assert sum(own.stop - own.start for _, own in parts) == 5000
 
 
