@@ -35,7 +35,7 @@ from hsi_toolkit.training.sigma_finetune import SigmaConfig, train_hypersigma
 from hsi_toolkit.training.windows import SceneWindows
 
 LABELS_A_CLASS = 40
-DENOISING_EPOCHS, SHARPENING_EPOCHS = 20, 6
+DENOISING_EPOCHS, SHARPENING_EPOCHS = 4, 6
 CHUNK = 512
 
 

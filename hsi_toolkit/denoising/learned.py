@@ -50,7 +50,7 @@ SIDE = 64
 
 TILES = 64
 BATCH = 4
-LEARNING_RATE = 3e-4
+LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 1e-4
 
 STRENGTHS = 0.5, 2.0
@@ -145,8 +145,6 @@ def _begin_with_identity(network: FusionDenoiser) -> None:
         nn.init.dirac_(layer.weight[:, :bands])
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-    # The features get weights near zero, not zero: their gradients would be.
-    nn.init.normal_(network.conv3_reconstruct.weight[:, bands:], std=1e-3)
 
 
 def _measured_noise(scene: xr.DataArray) -> NDArray[np.float64]:

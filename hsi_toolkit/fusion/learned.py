@@ -151,5 +151,3 @@ def _begin_with_bicubic(network: FusionSuperResolution) -> None:
             nn.init.zeros_(layer.bias)
     nn.init.dirac_(network.skip_conv.weight)
     nn.init.dirac_(network.conv_tail.weight[:, bands:])
-    # The detail gets weights near zero, not zero: its gradients would be.
-    nn.init.normal_(network.conv_tail.weight[:, :bands], std=1e-3)
