@@ -16,6 +16,7 @@ from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter
 from hsi_toolkit.scene.blocks import values_of
 from hsi_toolkit.scene.readers.hyspecnet import VALID_BANDS
+from hsi_toolkit.scene.writer import bands_of
 
 SHARES = (("train", 0.7), ("val", 0.2), ("test", 0.1))
 """Parts of a split, as the data set divides its patches."""
@@ -115,7 +116,9 @@ def _cut(
             name = f"tile_{number:03}-patch_{found:02}"
             target = patches / f"tile_{number:03}" / name
             target.mkdir(parents=True)
-            _write_image(target / f"{name}-SPECTRAL_IMAGE.TIF", window, values)
+            image = target / f"{name}-SPECTRAL_IMAGE.TIF"
+            with RasterWriter(image, like=window, **bands_of(window)) as writer:
+                writer.write(values, 0)
             data = np.clip(np.nan_to_num(values[used], nan=0.0), 0, maximum) / np.float32(maximum)
             np.save(target / f"{name}-DATA.npy", data.astype(np.float32), allow_pickle=False)
             # Where there are few scenes, a strip of rows stands for a tile of the data set.
@@ -126,24 +129,6 @@ def _cut(
             "pixels with data.",
             "Choose smaller patches, or leave the scene out.",
         )
-
-
-def _write_image(path: Path, window: xr.DataArray, values: NDArray[np.float32]) -> None:
-    known = {
-        name: window[name].to_numpy() for name in ("wavelength", "fwhm", "good") if name in window.coords
-    }
-    with RasterWriter(
-        path,
-        like=window,
-        count=len(values),
-        wavelengths=known.get("wavelength"),
-        fwhm=known.get("fwhm"),
-        good=known.get("good"),
-        sensor=window.attrs.get("sensor"),
-        quantity=window.attrs.get("quantity"),
-        acquired=window.attrs.get("acquired"),
-    ) as writer:
-        writer.write(values, 0)
 
 
 def _divide(cuts: Sequence[_Cut], seed: int, *, by_tile: bool) -> dict[str, list[str]]:

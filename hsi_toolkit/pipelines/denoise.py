@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from hsi_toolkit.pipelines.writing import WriteBehind
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
 from hsi_toolkit.scene.blocks import values_of
+from hsi_toolkit.scene.writer import bands_of
 from hsi_toolkit.tasks.denoise import Denoise
 
 _MEMORY = 1 << 30
@@ -189,9 +191,10 @@ def _write(
     task: Denoise, scene: xr.DataArray, survey: Survey, denoiser: Denoiser, progress: Progress
 ) -> None:
     parts, rows = _cut(scene, survey.model.subspace.dimension, task.memory_limit)
+    raster = partial(RasterWriter, like=scene, overwrite=task.overwrite, **bands_of(scene))
     with ExitStack() as stack:
-        clean = stack.enter_context(_writer(task.output, scene, task))
-        removed = stack.enter_context(_writer(task.difference, scene, task)) if task.difference else None
+        clean = stack.enter_context(raster(task.output))
+        removed = stack.enter_context(raster(task.difference)) if task.difference else None
         # The disk gets what is done while the next rows are worked on.
         behind = stack.enter_context(WriteBehind())
         for number, (whole, own) in enumerate(parts):
@@ -234,24 +237,6 @@ def _denoised(
         progress.check()
         other = passed_on.popleft()
         yield joined(block.given, other), joined(block.clean, other), block.y0
-
-
-def _writer(path: str, scene: xr.DataArray, task: Denoise) -> RasterWriter:
-    def band_values(name: str) -> NDArray[np.generic] | None:
-        return scene[name].to_numpy() if name in scene.coords else None
-
-    return RasterWriter(
-        path,
-        like=scene,
-        count=scene.sizes["band"],
-        wavelengths=band_values("wavelength"),
-        fwhm=band_values("fwhm"),
-        good=band_values("good"),
-        acquired=scene.attrs.get("acquired"),
-        sensor=scene.attrs.get("sensor"),
-        quantity=scene.attrs.get("quantity"),
-        overwrite=task.overwrite,
-    )
 
 
 def _cut(

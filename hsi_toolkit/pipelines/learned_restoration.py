@@ -5,17 +5,18 @@ It stands apart from the other methods because it needs PyTorch, which takes a s
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import xarray as xr
 from affine import Affine
-from numpy.typing import NDArray
 
 from hsi_toolkit.denoising.learned import learn_denoiser
 from hsi_toolkit.fusion.learned import learn_sharpener
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter
 from hsi_toolkit.scene.blocks import values_of
+from hsi_toolkit.scene.writer import bands_of
 from hsi_toolkit.tasks.denoise import Denoise
 from hsi_toolkit.tasks.superresolve import Superresolve
 from hsi_toolkit.training.per_scene import Start
@@ -30,11 +31,12 @@ def learned_denoise(task: Denoise, scene: xr.DataArray, progress: Progress) -> M
     good = scene.isel(band=used)
     denoiser = learn_denoiser(good, _start(task), task.epochs, progress.part(0.0, _LEARNING))
     squares, pixels = np.zeros(len(used)), 0
+    raster = partial(RasterWriter, like=scene, overwrite=task.overwrite, **bands_of(scene))
     with ExitStack() as stack:
-        clean = stack.enter_context(_writer(task.output, scene, scene, task.overwrite))
+        clean = stack.enter_context(raster(task.output))
         removed = None
         if task.difference:
-            removed = stack.enter_context(_writer(task.difference, scene, scene, task.overwrite))
+            removed = stack.enter_context(raster(task.difference))
         for rows in denoiser.rows(good, progress.part(_LEARNING, 1.0)):
             given = values_of(scene.isel(y=slice(rows.y0, rows.y0 + rows.data.shape[1])))
             cube = given.copy()
@@ -70,7 +72,7 @@ def learned_superresolve(task: Superresolve, scene: xr.DataArray, progress: Prog
         scene, int(task.scale), _start(task), task.epochs, progress.part(0.0, _LEARNING)
     )
     fine = _finer(scene, sharpener.scale)
-    with _writer(task.output, fine, scene, task.overwrite) as writer:
+    with RasterWriter(task.output, like=fine, overwrite=task.overwrite, **bands_of(scene)) as writer:
         for rows in sharpener.rows(scene, progress.part(_LEARNING, 1.0)):
             writer.write(rows.data, rows.y0)
     return {
@@ -95,21 +97,3 @@ def _finer(scene: xr.DataArray, scale: int) -> xr.DataArray:
         grid = grid.rio.write_crs(scene.rio.crs)
     placed: xr.DataArray = grid.rio.write_transform(scene.rio.transform() @ Affine.scale(1 / scale))
     return placed
-
-
-def _writer(path: str, like: xr.DataArray, scene: xr.DataArray, overwrite: bool) -> RasterWriter:
-    def band_values(name: str) -> NDArray[np.generic] | None:
-        return scene[name].to_numpy() if name in scene.coords else None
-
-    return RasterWriter(
-        path,
-        like=like,
-        count=scene.sizes["band"],
-        wavelengths=band_values("wavelength"),
-        fwhm=band_values("fwhm"),
-        good=band_values("good"),
-        acquired=scene.attrs.get("acquired"),
-        sensor=scene.attrs.get("sensor"),
-        quantity=scene.attrs.get("quantity"),
-        overwrite=overwrite,
-    )

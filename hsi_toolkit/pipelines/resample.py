@@ -9,6 +9,7 @@ from hsi_toolkit.errors import SceneError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
+from hsi_toolkit.scene.writer import bands_of
 from hsi_toolkit.spectral.resample import CoverageError, Matrix
 from hsi_toolkit.spectral.sensors import Sensor
 from hsi_toolkit.tasks.resample import Resample
@@ -38,18 +39,11 @@ def run(task: Resample, progress: Progress) -> Mapping[str, object]:
     rows = scene.sizes["y"]
     pace = Pace(progress, "Resampling", rows * scene.sizes["x"], "pixels")
     memory = task.memory_limit * 2**19 if task.memory_limit else None
+    facts = bands_of(scene)
+    facts |= {"count": len(kept), "wavelengths": kept.wavelength, "fwhm": kept.fwhm}
+    facts |= {"good": np.ones(len(kept), bool)}
     with RasterWriter(
-        task.output,
-        like=scene,
-        count=len(kept),
-        wavelengths=kept.wavelength,
-        fwhm=kept.fwhm,
-        good=np.ones(len(kept), bool),
-        descriptions=kept.names or None,
-        acquired=scene.attrs.get("acquired"),
-        sensor=scene.attrs.get("sensor"),
-        quantity=scene.attrs.get("quantity"),
-        overwrite=task.overwrite,
+        task.output, like=scene, descriptions=kept.names or None, overwrite=task.overwrite, **facts
     ) as writer:
         for block in iter_blocks(scene, memory_limit=memory):
             progress.check()

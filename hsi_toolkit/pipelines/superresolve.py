@@ -16,6 +16,7 @@ from hsi_toolkit.pipelines.writing import WriteBehind
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, open_scene
 from hsi_toolkit.scene.blocks import ahead, values_of
+from hsi_toolkit.scene.writer import bands_of
 from hsi_toolkit.tasks.superresolve import Superresolve
 
 Cube = NDArray[np.float32]
@@ -56,17 +57,7 @@ def run(task: Superresolve, progress: Progress) -> Mapping[str, object]:
     endmembers = CoupledEndmembers.fit(scene, model) if task.method == "cnmf" else None
     sharpener = Sharpener(model, method=task.method, endmembers=endmembers, device=device)
     bands = scene.sizes["band"]
-    with RasterWriter(
-        task.output,
-        like=guide,
-        count=bands,
-        wavelengths=scene["wavelength"].to_numpy() if "wavelength" in scene.coords else None,
-        fwhm=scene["fwhm"].to_numpy() if "fwhm" in scene.coords else None,
-        acquired=scene.attrs.get("acquired"),
-        sensor=scene.attrs.get("sensor"),
-        quantity=scene.attrs.get("quantity"),
-        overwrite=task.overwrite,
-    ) as writer:
+    with RasterWriter(task.output, like=guide, overwrite=task.overwrite, **bands_of(scene)) as writer:
         _write(writer, sharpener, scene, guide, grids, memory, progress.part(0.25, 1.0))
     return {
         "summary": f"{bands} bands with pixels {grids.ratio:.3g} times smaller.",

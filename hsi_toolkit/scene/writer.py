@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict
 
 import numpy as np
 import rasterio
@@ -19,6 +19,7 @@ from rasterio.windows import Window
 from hsi_toolkit.errors import OutputError
 from hsi_toolkit.files import atomic_path, check_output, make_sure_it_is_stored
 from hsi_toolkit.scene.class_map import CLASSES_TAG, ClassEntry, legend_json, sidecar_texts
+from hsi_toolkit.scene.readers.gdal_metadata import UNITS_TAG
 from hsi_toolkit.scene.strips import Data, Strips
 
 STRIP_BYTES = 64 << 20
@@ -30,6 +31,38 @@ SMALLEST_TILE = 16
 
 DEPENDENT_SUFFIXES = (".aux.xml", ".ovr", ".msk")
 """What GDAL derives from a raster and keeps beside it: wrong as soon as the raster is another one."""
+
+
+class BandFacts(TypedDict):
+    """The keywords of ``RasterWriter`` that say what bands hold; see there."""
+
+    count: int
+    wavelengths: NDArray[np.generic] | None
+    fwhm: NDArray[np.generic] | None
+    good: NDArray[np.generic] | None
+    acquired: str | None
+    sensor: str | None
+    quantity: str | None
+    tags: Mapping[str, str] | None
+
+
+def bands_of(scene: xr.DataArray) -> BandFacts:
+    """What a raster with the bands of ``scene`` (band, y, x) says of them: keywords of ``RasterWriter``."""
+
+    def coordinate(name: str) -> NDArray[np.generic] | None:
+        return scene[name].to_numpy() if name in scene.coords else None
+
+    units = scene.attrs.get("units")
+    return {
+        "count": int(scene.sizes["band"]),
+        "wavelengths": coordinate("wavelength"),
+        "fwhm": coordinate("fwhm"),
+        "good": coordinate("good"),
+        "acquired": scene.attrs.get("acquired"),
+        "sensor": scene.attrs.get("sensor"),
+        "quantity": scene.attrs.get("quantity"),
+        "tags": {UNITS_TAG: units} if units else None,
+    }
 
 
 class RasterWriter:

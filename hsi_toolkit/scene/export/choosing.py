@@ -15,8 +15,7 @@ from hsi_toolkit.scene.export.envi import EnviWriter, Interleave
 from hsi_toolkit.scene.export.netcdf import NetcdfWriter
 from hsi_toolkit.scene.export.storage import Storage
 from hsi_toolkit.scene.export.zarr import ZarrWriter
-from hsi_toolkit.scene.readers.gdal_metadata import UNITS_TAG
-from hsi_toolkit.scene.writer import RasterWriter
+from hsi_toolkit.scene.writer import RasterWriter, bands_of
 
 SUFFIXES = (".tif", ".hdr", ".nc", ".zarr")
 
@@ -84,25 +83,15 @@ class GeotiffWriter(RasterWriter):
     """A GeoTIFF of a whole scene, its numbers stored as ``storage`` says."""
 
     def __init__(self, path: Path, scene: xr.DataArray, storage: Storage, *, overwrite: bool = False) -> None:
-        def coordinate(name: str) -> NDArray[np.generic] | None:
-            return scene[name].to_numpy() if name in scene.coords else None
-
         self._storage = storage
         super().__init__(
             path,
             like=scene,
-            count=scene.sizes["band"],
             dtype=storage.dtype,
             nodata=None if storage.scale is None else storage.fill,
             scale=storage.scale,
-            wavelengths=coordinate("wavelength"),
-            fwhm=coordinate("fwhm"),
-            good=coordinate("good"),
-            acquired=scene.attrs.get("acquired"),
-            sensor=scene.attrs.get("sensor"),
-            quantity=scene.attrs.get("quantity"),
-            tags={UNITS_TAG: scene.attrs["units"]} if scene.attrs.get("units") else None,
             overwrite=overwrite,
+            **bands_of(scene),
         )
 
     def write(self, data: ArrayLike, y0: int, x0: int = 0) -> None:
