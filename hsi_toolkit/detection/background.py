@@ -22,6 +22,9 @@ RIDGE = 1e-9
 ENOUGH_PIXELS = 10
 """Pixels a band from which on a covariance is taken as it is."""
 
+_PANELS = 4
+"""Parts that the columns of a triangular matrix are multiplied in."""
+
 SINGLE_PRECISION_CONDITION = 1e9
 """Covariances up to this condition number are applied in float32: its error then stays below the noise."""
 
@@ -95,9 +98,17 @@ def mahalanobis(X: Pixels, background: Background, compute: Compute | None = Non
     compute = compute or Compute()
     dtype = background.precision
     mean, whitener = compute.put(background.mean, dtype), compute.put(background.whitener.T, dtype)
+    # The whitener is triangular: to its first columns the first bands alone contribute.
+    step = -(-len(mean) // _PANELS)
+    ends = [min(start + step, len(mean)) for start in range(0, len(mean), step)]
+    panels = [whitener[:end, step * number : end] for number, end in enumerate(ends)]
 
     def squared(pixels: Array) -> Array:
-        return compute.squared_lengths((pixels - mean) @ whitener)
+        centred = pixels - mean
+        total = compute.full((len(pixels),), 0.0)
+        for end, panel in zip(ends, panels, strict=True):
+            total = total + compute.squared_lengths(centred[:, :end] @ panel)
+        return total
 
     return compute.pixelwise(squared, X, dtype=dtype)
 
@@ -106,7 +117,7 @@ def statistics_of(
     blocks: Iterable[Pixels], n_bands: int, compute: Compute | None = None
 ) -> StreamingCovariance:
     """Mean and covariance of all pixels of blocks (n, bands), in one pass."""
-    statistics = StreamingCovariance(n_bands)
+    statistics = StreamingCovariance(n_bands, quick=True)
     for X in blocks:
         statistics.update(X, compute)
     return statistics

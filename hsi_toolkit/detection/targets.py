@@ -102,14 +102,20 @@ def _matched_filter(signatures: Matrix, statistics: StreamingCovariance, compute
     background = Background.of(statistics)
     whitened = background.whiten(signatures)
     weights = (background.whitener.T @ whitened.T) / _energy(whitened)
-    return _linear(weights, background.mean @ weights, compute)
+    kind = background.precision
+    matrix, mean = compute.put(weights, kind), compute.put(background.mean, kind)
+
+    def score(X: Array) -> Array:
+        return compute.largest((X - mean) @ matrix)
+
+    return partial(compute.pixelwise, score, dtype=kind)
 
 
 def _energy_minimisation(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
     correlation = _correlation(statistics)
     solved = np.linalg.solve(correlation, signatures.T)
     weights = solved / _positive(np.einsum("kb,bk->k", signatures, solved))
-    return _linear(weights, np.zeros(len(signatures)), compute)
+    return _linear(weights, compute)
 
 
 def _subspace_projection(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
@@ -117,7 +123,7 @@ def _subspace_projection(signatures: Matrix, statistics: StreamingCovariance, co
     vectors = np.linalg.eigh(_correlation(statistics))[1][:, ::-1][:, :dimensions]
     left = signatures - signatures @ vectors @ vectors.T
     weights = left.T / _energy(left)
-    return _linear(weights, np.zeros(len(signatures)), compute)
+    return _linear(weights, compute)
 
 
 def _coherence(signatures: Matrix, statistics: StreamingCovariance, compute: Compute) -> Scorer:
@@ -153,11 +159,11 @@ def _cosine(signatures: Matrix, background: Background, constant: float, compute
     return partial(compute.pixelwise, score, dtype=kind)
 
 
-def _linear(weights: Matrix, offset: Matrix, compute: Compute) -> Scorer:
-    matrix, shift = compute.put(weights, np.float64), compute.put(offset, np.float64)
+def _linear(weights: Matrix, compute: Compute) -> Scorer:
+    matrix = compute.put(weights, np.float64)
 
     def score(X: Array) -> Array:
-        return compute.largest(X @ matrix - shift)
+        return compute.largest(X @ matrix)
 
     return partial(compute.pixelwise, score, dtype=np.float64)
 

@@ -73,7 +73,8 @@ def test_targets_score_highest(method, odd_scene):
 def test_tensors_score_as_arrays_do(method, robust, odd_scene):
     detector = TargetDetector(odd_scene.signature, method, robust)
     tensors = scores(detector, odd_scene.cube, Compute(torch.device("cpu")))
-    np.testing.assert_allclose(tensors, scores(detector, odd_scene.cube), rtol=1e-4, atol=1e-5)
+    # The background's covariance is summed in float32 on the processor, in float64 on a device.
+    np.testing.assert_allclose(tensors, scores(detector, odd_scene.cube), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)

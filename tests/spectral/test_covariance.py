@@ -92,3 +92,33 @@ def test_merging_covariances_is_seeing_all_pixels() -> None:
     merged = streamed(X[:100])
     merged.merge(streamed(X[100:]))
     np.testing.assert_allclose(merged.covariance, np.cov(X.T), rtol=1e-12)
+
+
+def correlated(n_pixels: int, rng: np.random.Generator) -> np.ndarray:
+    """Spectra of 120 bands that vary along a few directions, a million times more than about them."""
+    mixing = rng.normal(size=(15, 120)) * np.geomspace(1e4, 1.0, 15)[:, None]
+    return rng.normal(size=(n_pixels, 15)) @ mixing + rng.normal(0.0, 2.0, (n_pixels, 120)) + 3e4
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_quick_sums_keep_the_trailing_eigenvalues(order) -> None:
+    X = np.asarray(correlated(40_000, np.random.default_rng(3)), np.float32, order=order)
+    quick = StreamingCovariance(X.shape[1], quick=True)
+    quick.update(X)
+    exact = streamed(X)
+    eigenvalues = np.linalg.eigvalsh(exact.covariance)
+    assert eigenvalues[-1] > 1e8 * eigenvalues[0]
+    np.testing.assert_allclose(np.linalg.eigvalsh(quick.covariance), eigenvalues, rtol=1e-4)
+    np.testing.assert_allclose(quick.mean, exact.mean, rtol=1e-6)
+
+
+def test_quick_sums_leave_pixels_with_a_hole_out() -> None:
+    X = correlated(3000, np.random.default_rng(4)).astype(np.float32)
+    holed = X.copy()
+    holed[::7, 3] = np.nan
+    holed[5, 100] = np.inf
+    quick, whole = (StreamingCovariance(X.shape[1], quick=True) for _ in range(2))
+    quick.update(holed)
+    whole.update(X[np.isfinite(holed).all(axis=1)])
+    assert quick.n_pixels == whole.n_pixels
+    np.testing.assert_allclose(quick.covariance, whole.covariance, rtol=1e-3, atol=1e-3)
