@@ -1,6 +1,5 @@
 """Objects: the polygons of a layer, one label each."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import geopandas as gpd
@@ -12,14 +11,7 @@ from numpy.typing import NDArray
 
 from hsi_toolkit.bimodal.pairs import NO_CLASSES, Classes
 from hsi_toolkit.errors import LabelError
-from hsi_toolkit.training.label_vector import Layer, class_values, open_layer
-from hsi_toolkit.training.labelled_pixels import (
-    ClassValue,
-    check_class_count,
-    complete_colours,
-    unique_names,
-)
-from hsi_toolkit.training.styles import parse_colour, same_value, vector_style
+from hsi_toolkit.training.label_vector import Layer, class_legend, class_values, open_layer
 
 _SOLID = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
@@ -82,10 +74,11 @@ def read_objects(path: str, field: str | None, layer: str | None = None) -> Obje
     outlines, rows = outlines[known], rows[known]
     labelled = [value for value in (values[row] for row in rows) if value is not None]
     hexes = frame[source.colour_field].tolist() if source.colour_field else []
-    classes = _classes(source, labelled, [hexes[row] for row in rows] if hexes else [])
-    number = {value: index for index, value in enumerate(classes.values)}
+    legend = class_legend(source, labelled, [hexes[row] for row in rows] if hexes else [])
+    number = {value: index for index, value in enumerate(legend.values)}
     labels = np.array([number[value] for value in labelled], np.int64)
-    return Objects(outlines, rows, source.crs, labels, classes, tuple(warnings))
+    classes = Classes(legend.names, legend.values, legend.colours)
+    return Objects(outlines, rows, source.crs, labels, classes, (*warnings, *legend.warnings))
 
 
 def polygons_of(frame: gpd.GeoDataFrame, layer: str) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
@@ -112,35 +105,3 @@ def polygons_of(frame: gpd.GeoDataFrame, layer: str) -> tuple[NDArray[np.object_
 
 def _columns(source: Layer) -> list[str]:
     return [each for each in (source.field, source.colour_field) if each]
-
-
-def _classes(source: Layer, values: Sequence[ClassValue], hexes: Sequence[object]) -> Classes:
-    """Names and colours as the layer's style has them, else as its column of colours, else of the palette.
-
-    Numbers are in ascending order; texts in the order of the legend, then by the alphabet.
-    """
-    check_class_count(len(set(values)), f"The field {source.field!r}")
-    styled = {
-        same_value(entry.value): entry for entry in vector_style(source.path, source.name, source.field)
-    }
-    place = {written: index for index, written in enumerate(styled)}
-    last = len(place)
-    order = sorted(
-        set(values),
-        key=lambda each: (
-            (0, each, "") if isinstance(each, int) else (place.get(same_value(each), last), 0, each)
-        ),
-    )
-    entries = [styled.get(same_value(str(value))) for value in order]
-    own = {
-        value: parse_colour(text) for value, text in zip(values, hexes, strict=False) if isinstance(text, str)
-    }
-    names = unique_names(
-        [
-            entry.label if entry and isinstance(value, int) else str(value)
-            for value, entry in zip(order, entries, strict=True)
-        ],
-        order,
-    )
-    colours = [entry.colour if entry else own.get(value) for value, entry in zip(order, entries, strict=True)]
-    return Classes(names, tuple(order), complete_colours(colours, names))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -51,6 +52,15 @@ class Features:
     classes: NDArray[np.int64]
     parents: NDArray[np.int64]
     read: int
+    values: tuple[ClassValue, ...]
+    names: tuple[str, ...]
+    colours: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Legend(NamedTuple):
+    """The classes of a layer in order: the field's values, what they are called, their colours #rrggbb."""
+
     values: tuple[ClassValue, ...]
     names: tuple[str, ...]
     colours: tuple[str, ...]
@@ -137,11 +147,11 @@ def read_features(layer: Layer, grid: Grid) -> Features:
         warnings.append(f"{unlabelled} features without a class in {layer.field!r} were left out.")
     frame = frame[[value is not None for value in values]]
     hexes = frame[layer.colour_field].tolist() if layer.colour_field else []
-    order, names, colours, notes = _legend(layer, labelled, hexes)
-    number = {value: index for index, value in enumerate(order)}
+    legend = class_legend(layer, labelled, hexes)
+    number = {value: index for index, value in enumerate(legend.values)}
     shapes, parents = _valid_parts(_in_pixels(frame, layer, grid))
     classes = np.array([number[value] for value in labelled], np.int64)[parents]
-    return Features(shapes, classes, parents, read, order, names, colours, (*warnings, *notes))
+    return Features(shapes, classes, parents, read, *legend[:3], warnings=(*warnings, *legend.warnings))
 
 
 def read_outlines(layer: Layer, grid: Grid) -> NDArray[np.object_]:
@@ -182,6 +192,46 @@ def class_values(raw: Sequence[object], field: str) -> list[ClassValue | None]:
                 "Choose a field of text or whole numbers.",
             )
     return values
+
+
+def class_legend(layer: Layer, values: Sequence[ClassValue], hexes: Sequence[object]) -> Legend:
+    """The classes among ``values``, one a feature; ``hexes`` are the features' own colours or empty.
+
+    Whole numbers are in ascending order; texts in the order of the layer's own legend, then sorted. Colours
+    are the features' own, else those of the layer's style, else of the palette.
+
+    Raises:
+        LabelError: there are more than 255.
+    """
+    present = set(values)
+    check_class_count(len(present), f"The field {layer.field!r}")
+    entries = {same_value(entry.value): entry for entry in vector_style(layer.path, layer.name, layer.field)}
+    place = {written: index for index, written in enumerate(entries)}
+    numeric = all(isinstance(value, int) for value in present)
+    order = sorted(present, key=lambda value: (_natural(value), str(value)))
+    if not numeric:
+        order.sort(key=lambda value: place.get(same_value(str(value)), len(place)))
+    styled = [entries.get(same_value(str(value))) for value in order]
+    labels = [
+        entry.label if entry and isinstance(value, int) else str(value)
+        for value, entry in zip(order, styled, strict=True)
+    ]
+    own = _most_frequent_colours(values, hexes)
+    colours = [
+        own.get(value) or (entry.colour if entry else None)
+        for value, entry in zip(order, styled, strict=True)
+    ]
+    spelt = Counter(label.casefold() for label in labels)
+    warnings = [
+        "Classes that differ in upper and lower case only are kept apart: "
+        + _quoted([label for label in labels if label.casefold() == folded])
+        + "."
+        for folded, often in spelt.items()
+        if often > 1
+    ]
+    return Legend(
+        tuple(order), unique_names(labels, order), complete_colours(colours, labels), tuple(warnings)
+    )
 
 
 def outside_scene(layer: Layer, grid: Grid) -> LabelError:
@@ -320,42 +370,6 @@ def _valid_parts(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_], 
     solid = np.isin(shapely.get_type_id(parts), (shapely.GeometryType.POLYGON, shapely.GeometryType.POINT))
     solid &= ~shapely.is_empty(parts)
     return parts[solid], parents[owners[solid]]
-
-
-def _legend(
-    layer: Layer, values: Sequence[ClassValue], hexes: Sequence[object]
-) -> tuple[tuple[ClassValue, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Class values in order, their names, their colours, and warnings.
-
-    Whole numbers are in ascending order; texts in the order of the layer's own legend, then sorted.
-    """
-    present = set(values)
-    check_class_count(len(present), f"The field {layer.field!r}")
-    entries = {same_value(entry.value): entry for entry in vector_style(layer.path, layer.name, layer.field)}
-    place = {written: index for index, written in enumerate(entries)}
-    numeric = all(isinstance(value, int) for value in present)
-    order = sorted(present, key=lambda value: (_natural(value), str(value)))
-    if not numeric:
-        order.sort(key=lambda value: place.get(same_value(str(value)), len(place)))
-    styled = [entries.get(same_value(str(value))) for value in order]
-    labels = [
-        entry.label if entry and isinstance(value, int) else str(value)
-        for value, entry in zip(order, styled, strict=True)
-    ]
-    own = _most_frequent_colours(values, hexes)
-    colours = [
-        own.get(value) or (entry.colour if entry else None)
-        for value, entry in zip(order, styled, strict=True)
-    ]
-    spelt = Counter(label.casefold() for label in labels)
-    warnings = [
-        "Classes that differ in upper and lower case only are kept apart: "
-        + _quoted([label for label in labels if label.casefold() == folded])
-        + "."
-        for folded, often in spelt.items()
-        if often > 1
-    ]
-    return tuple(order), unique_names(labels, order), complete_colours(colours, labels), tuple(warnings)
 
 
 def _natural(value: ClassValue) -> tuple[tuple[int, int, str], ...]:
