@@ -46,14 +46,8 @@ class BimaeFinetune(Task):
     )
     colour: Optional[str] = bimodal.colour()
     scene: Optional[str] = bimodal.scene()
-    labels: Optional[str] = parameter(
-        "vector",
-        "Objects",
-        "A polygon around each object, with its class; parts of a multipolygon are objects of their own.",
-        suffixes=common.VECTOR_SUFFIXES,
-        geometries=("polygon",),
-        default=None,
-        option="-l",
+    labels: Optional[str] = bimodal.objects(
+        "A polygon around each object, with its class; parts of a multipolygon are objects of their own."
     )
     field: Optional[str] = parameter(
         "field",
@@ -124,15 +118,7 @@ class BimaeFinetune(Task):
     batch_size: int = bimodal.batch_size()
     patch_size: int = bimodal.patch_size()
     image_size: int = bimodal.image_size()
-    learning_rate: float = parameter(
-        "number",
-        "Learning rate",
-        "The highest learning rate of the schedule.",
-        default=5e-4,
-        minimum=1e-7,
-        maximum=1.0,
-        advanced=True,
-    )
+    learning_rate: float = bimodal.learning_rate(5e-4)
     margin: float = bimodal.margin()
     blank: bool = bimodal.blank()
     colour_bands: Optional[str] = bimodal.colour_bands()

@@ -36,14 +36,8 @@ class BimaePretrain(Task):
     )
     colour: Optional[str] = bimodal.colour()
     scene: Optional[str] = bimodal.scene()
-    objects: Optional[str] = parameter(
-        "vector",
-        "Objects",
-        "A polygon around each object; parts of a multipolygon are objects of their own.",
-        suffixes=common.VECTOR_SUFFIXES,
-        geometries=("polygon",),
-        default=None,
-        option="-l",
+    objects: Optional[str] = bimodal.objects(
+        "A polygon around each object; parts of a multipolygon are objects of their own."
     )
     data: Optional[str] = bimodal.data("; labels are not looked at.")
     size: str = bimodal.size()
@@ -77,15 +71,7 @@ class BimaePretrain(Task):
         maximum=0.99,
         advanced=True,
     )
-    learning_rate: float = parameter(
-        "number",
-        "Learning rate",
-        "The highest learning rate of the schedule.",
-        default=1e-4,
-        minimum=1e-7,
-        maximum=1.0,
-        advanced=True,
-    )
+    learning_rate: float = bimodal.learning_rate(1e-4)
     margin: float = bimodal.margin()
     blank: bool = bimodal.blank()
     colour_bands: Optional[str] = bimodal.colour_bands()

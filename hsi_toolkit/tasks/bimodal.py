@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from . import common
 from .base import parameter
 
 BIMAE_PAPER = (
@@ -27,6 +28,18 @@ def scene() -> Any:
         "The hyperspectral scene of the same ground, georeferenced; its coordinate system may be another.",
         default=None,
         positional=True,
+    )
+
+
+def objects(help: str) -> Any:
+    return parameter(
+        "vector",
+        "Objects",
+        help,
+        suffixes=common.VECTOR_SUFFIXES,
+        geometries=("polygon",),
+        default=None,
+        option="-l",
     )
 
 
@@ -118,5 +131,17 @@ def batch_size() -> Any:
         default=512,
         minimum=1,
         unit="objects",
+        advanced=True,
+    )
+
+
+def learning_rate(default: float) -> Any:
+    return parameter(
+        "number",
+        "Learning rate",
+        "The highest learning rate of the schedule.",
+        default=default,
+        minimum=1e-7,
+        maximum=1.0,
         advanced=True,
     )
