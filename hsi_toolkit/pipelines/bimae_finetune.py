@@ -30,7 +30,7 @@ from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.models.bimae import BiMAEClassifier, ClassifierConfig, Modality
 from hsi_toolkit.models.bundle import ModelBundle, parts
 from hsi_toolkit.models.metadata import Architecture, ModelMetadata, Provenance, plain_json
-from hsi_toolkit.pipelines.bimae_pretrain import images_of, names_of
+from hsi_toolkit.pipelines.bimae_pretrain import images_of, names_of, settings_of
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.reports.accuracy import AccuracyReport, Basis, assess
 from hsi_toolkit.reports.plots import TrainingCurve
@@ -40,8 +40,6 @@ from hsi_toolkit.tasks.bimae_finetune import BimaeFinetune
 _SEEN_BY = {"bimodal": "both images", "rgb": "the colour image alone", "hs": "the hyperspectral image alone"}
 #: Share of the loss of guessing above which a network is said to have learned hardly anything.
 _LEARNED = 0.7
-#: Says what the counts of the report are, whose wording is that of maps.
-_UNIT = "Every object counts once: where these figures speak of pixels, they mean objects."
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +58,15 @@ class _Trained:
         """The accuracy in a sentence."""
         if self.accuracy is None:
             return "Trained; no objects were held out to judge it."
-        return self.accuracy.headline().replace(" pixels", " objects")
+        return self.accuracy.headline()
+
+    @property
+    def learned(self) -> NDArray[np.int64]:
+        """How many objects of each class it was trained on."""
+        labels, classes = self.pairs.known_labels(), len(self.pairs.classes)
+        return np.bincount(
+            labels if self.held_out is None else labels[self.held_out.train], minlength=classes
+        )
 
 
 def run(task: BimaeFinetune, progress: Progress) -> Mapping[str, object]:
@@ -136,7 +142,8 @@ def _train(task: BimaeFinetune, progress: Progress) -> _Trained:
             shares.argmax(axis=1).astype(np.int64),
             labels[held_out.test],
             pairs.classes.names,
-            Basis(True, (held_out.describe(), _UNIT)),
+            Basis(True, (held_out.describe(),)),
+            counted="objects",
         )
     return _Trained(pairs, held_out, model, losses, accuracy, (*pairs.warnings, *notes))
 
@@ -192,7 +199,7 @@ def _bundle(trained: _Trained, task: BimaeFinetune) -> ModelBundle:
     files = names_of(task.data, task.colour, task.scene)
     labels = files[0] if task.labels is None else f"{Path(task.labels).name}, field {task.field}"
     metrics = {} if accuracy is None else {"overall_accuracy": accuracy.overall.value}
-    counts = zip(pairs.classes.names, _counts(pairs).tolist(), strict=True)
+    learned = zip(pairs.classes.names, trained.learned.tolist(), strict=True)
     metadata = ModelMetadata(
         name=Path(task.output).stem,
         kind=CLASSIFIER_KIND,
@@ -207,11 +214,14 @@ def _bundle(trained: _Trained, task: BimaeFinetune) -> ModelBundle:
             source=None if task.from_scratch else task.weights,
             licence="as the data",
             seed=task.seed,
-            parameters={name: plain_json(value) for name, value in _settings(task).items()},
+            parameters={name: plain_json(value) for name, value in settings_of(task).items()},
             metrics={**metrics, "losses": list(trained.losses)},
         ),
         extra={
-            "labelled": {"classes": [{"name": name, "objects": count} for name, count in counts]},
+            "labelled": {
+                "objects": int(trained.learned.sum()),
+                "classes": [{"name": name, "objects": count} for name, count in learned],
+            },
             "accuracy": None if accuracy is None else plain_json(accuracy.to_dict()),
         },
     )
@@ -244,16 +254,10 @@ def _report(trained: _Trained, bundle: ModelBundle, task: BimaeFinetune) -> Repo
             "hsi_toolkit": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
-            **_settings(task),
+            **settings_of(task),
         },
     )
 
 
 def _counts(pairs: Pairs) -> NDArray[np.int64]:
     return np.bincount(pairs.known_labels(), minlength=len(pairs.classes))
-
-
-def _settings(task: BimaeFinetune) -> dict[str, object]:
-    """The parameters that change the model."""
-    paths = {"colour", "scene", "labels", "data", "output", "report", "overwrite"}
-    return {name: value for name, value in task.to_dict().items() if name not in paths}

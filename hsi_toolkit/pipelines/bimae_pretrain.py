@@ -13,7 +13,11 @@ from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.models.bundle import ModelBundle, parts
 from hsi_toolkit.models.metadata import Architecture, ModelMetadata, Preprocessing, Provenance, plain_json
 from hsi_toolkit.progress import Progress
+from hsi_toolkit.tasks.base import Task
 from hsi_toolkit.tasks.bimae_pretrain import BimaePretrain
+
+#: Parameters that say where data comes from and goes to, which a model states elsewhere.
+_FILES = {"colour", "scene", "objects", "labels", "data", "output", "report", "overwrite"}
 
 
 def run(task: BimaePretrain, progress: Progress) -> Mapping[str, object]:
@@ -53,7 +57,7 @@ def run(task: BimaePretrain, progress: Progress) -> Mapping[str, object]:
                 data=names_of(task.data, task.colour, task.scene),
                 licence="as the data",
                 seed=task.seed,
-                parameters={name: plain_json(value) for name, value in task.to_dict().items()},
+                parameters={name: plain_json(value) for name, value in settings_of(task).items()},
                 metrics={"losses": list(losses)},
             ),
         ),
@@ -73,6 +77,11 @@ def run(task: BimaePretrain, progress: Progress) -> Mapping[str, object]:
 def names_of(*paths: str | None) -> tuple[str, ...]:
     """The names of the files that are given."""
     return tuple(Path(path).name for path in paths if path)
+
+
+def settings_of(task: Task) -> dict[str, object]:
+    """The parameters that change the model."""
+    return {name: value for name, value in task.to_dict().items() if name not in _FILES}
 
 
 def images_of(pairs: Pairs) -> Preprocessing:

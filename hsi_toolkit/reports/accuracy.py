@@ -1,11 +1,13 @@
 """How good a map is, as far as the reference can tell: error matrix, accuracies, intervals, areas.
 
 Rows of the error matrix are the map's classes, columns the reference's, as in Olofsson et al. (2014). User's
-accuracy is correct pixels over a row's total, producer's accuracy over a column's.
+accuracy is correct pixels over a row's total, producer's accuracy over a column's. For a classifier of whole
+objects these are what is counted.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +30,12 @@ from hsi_toolkit.training.splits import Split
 ACCURACY = "Accuracy"
 AGREEMENT = "Agreement with the training data"
 
+#: What the figures count, and all of which they are a sample.
+Counted = Literal["pixels", "objects"]
+_ALL: dict[Counted, str] = {"pixels": "the map", "objects": "others"}
+
 #: A class whose figures rest on fewer polygons than this is named in the warnings.
 _FEW_POLYGONS = 5
-_NO_INTERVAL = "No interval: pixels that were trained on are no sample of the map."
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +86,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """One class: its pixels in map and reference, and its figures."""
+    """One class: its pixels or objects in map and reference, and its figures."""
 
     name: str
     mapped: int
@@ -110,9 +115,9 @@ class ClassAccuracy:
 class AccuracyReport:
     """The figures of a map against a reference, and what they rest on.
 
-    ``matrix`` (K, K) counts pixels, rows being the map's classes and columns the reference's. Where
-    ``independent`` is false, ``measure`` is agreement with the training data, there are no intervals and
-    no areas, and nothing here may be called accuracy.
+    ``matrix`` (K, K) counts what ``counted`` says, rows being the map's classes, or those that a classifier
+    gives objects, and columns the reference's. Where ``independent`` is false, ``measure`` is agreement with
+    the training data, there are no intervals and no areas, and nothing here may be called accuracy.
     """
 
     names: tuple[str, ...]
@@ -127,6 +132,7 @@ class AccuracyReport:
     basis: tuple[str, ...]
     warnings: tuple[str, ...]
     level: float
+    counted: Counted = "pixels"
 
     @property
     def measure(self) -> str:
@@ -134,8 +140,13 @@ class AccuracyReport:
         return ACCURACY if self.independent else AGREEMENT
 
     @property
-    def pixels(self) -> int:
-        """Reference pixels counted."""
+    def judged(self) -> str:
+        """What the figures are of."""
+        return "map" if self.counted == "pixels" else "classifier"
+
+    @property
+    def total(self) -> int:
+        """How many reference pixels or objects count."""
         return int(self.matrix.sum())
 
     def headline(self) -> str:
@@ -145,26 +156,29 @@ class AccuracyReport:
         low, high, interval = self.overall.low, self.overall.high, ""
         if low is not None and high is not None:
             interval = f" ({100 * self.level:g} % interval {100 * low:.1f} to {100 * high:.1f} %)"
-        source = f"{self.pixels:,} pixels" + (
+        source = f"{self.total:,} {self.counted}" + (
             "" if self.polygons is None else f" in {self.polygons} polygons"
         )
         return f"{what} {value}{interval}, from {source}."
 
     def to_dict(self) -> dict[str, object]:
-        """JSON-able; the matrix says what its rows and columns are."""
+        """JSON-able; the total has the name of what is counted, and the matrix says what its rows and columns
+        are.
+        """
         return {
             "measure": self.measure,
             "independent": self.independent,
             "basis": list(self.basis),
             "warnings": list(self.warnings),
             "level": self.level,
-            "pixels": self.pixels,
+            "counted": self.counted,
+            self.counted: self.total,
             "polygons": self.polygons,
             "overall": self.overall.to_dict(),
             "average": self.average.to_dict(),
             "kappa": self.kappa.to_dict(),
             "classes": [each.to_dict() for each in self.classes],
-            "matrix": {"rows": "map", "columns": "reference", "counts": self.matrix.tolist()},
+            "matrix": {"rows": self.judged, "columns": "reference", "counts": self.matrix.tolist()},
             "areas": None if self.areas is None else self.areas.to_dict(),
         }
 
@@ -224,8 +238,9 @@ def assess(
     pixel_area: float = 1.0,
     unit: str = "pixels",
     level: float = LEVEL,
+    counted: Counted = "pixels",
 ) -> AccuracyReport:
-    """Compare a map with a reference, pixel by pixel.
+    """Compare a map with a reference, pixel by pixel, or a classifier's objects with theirs.
 
     Args:
         mapped: (n,) map class of each reference pixel, 0 to K-1; negative where the map has none.
@@ -235,23 +250,23 @@ def assess(
         mapped_pixels: how many pixels the whole map gives each of its classes (the first of ``names``),
             for estimates of area and of accuracy weighted by area (Olofsson et al. 2014);
             ``pixel_area`` is that of one, in ``unit``.
+        counted: whether the n are pixels, or objects that a classifier gave a class each.
 
     Raises:
-        LabelError: no reference pixel lies on the map.
+        LabelError: no reference pixel lies on the map, or no object has a class.
     """
     warnings = []
-    counted = mapped >= 0
-    if not counted.all():
-        warnings.append(
-            f"{np.count_nonzero(~counted)} of {len(mapped)} reference pixels lie where the map has no class; "
-            "they do not count."
-        )
+    usable = mapped >= 0
+    if not usable.all():
+        warnings.append(_without_class(int(np.count_nonzero(~usable)), len(mapped), counted))
     if basis.usable is not None:
-        counted = counted & basis.usable
-    if not counted.any():
+        usable = usable & basis.usable
+    if not usable.any():
+        if counted == "objects":
+            raise LabelError("No reference object has a class.", "Check that the objects have data.")
         raise LabelError("No reference pixel lies where the map has a class.", "Check that they overlap.")
-    mapped, reference = mapped[counted], reference[counted]
-    groups = groups[counted] if groups is not None else None
+    mapped, reference = mapped[usable], reference[usable]
+    groups = groups[usable] if groups is not None else None
     sample = Sample.count(mapped, reference, groups)
     areas = None
     if mapped_pixels is not None and basis.independent:
@@ -263,12 +278,12 @@ def assess(
             )  # fmt: skip
         except LabelError as error:
             warnings.append(str(error))
-    classes = tuple(_class_accuracy(sample, index, name, level) for index, name in enumerate(names))
-    everything = np.ones(len(sample.number), bool)
+    classes = tuple(_class_accuracy(sample, index, name, counted, level) for index, name in enumerate(names))
+    everything, right = np.ones(len(sample.number), bool), sample.mapped == sample.reference
     report = AccuracyReport(
         names=tuple(names),
         matrix=confusion_matrix(mapped, reference, len(names)),
-        overall=proportion(sample, sample.mapped == sample.reference, everything, "reference pixels", level),
+        overall=proportion(sample, right, everything, f"reference {counted}", level),
         average=average_accuracy(sample, len(names), level),
         kappa=kappa(sample, len(names), level),
         classes=classes,
@@ -276,31 +291,40 @@ def assess(
         areas=areas,
         independent=basis.independent,
         basis=basis.sentences,
-        warnings=(*warnings, *_warnings(classes)),
+        warnings=(*warnings, *_warnings(classes, counted)),
         level=level,
+        counted=counted,
     )
     return report if basis.independent else _without_intervals(report)
 
 
-def _class_accuracy(sample: Sample, index: int, name: str, level: float) -> ClassAccuracy:
+def _without_class(number: int, total: int, counted: Counted) -> str:
+    where = "have no class" if counted == "objects" else "lie where the map has no class"
+    return f"{number} of {total} reference {counted} {where}; they do not count."
+
+
+def _class_accuracy(sample: Sample, index: int, name: str, counted: Counted, level: float) -> ClassAccuracy:
     in_map, in_reference = sample.mapped == index, sample.reference == index
     correct = in_map & in_reference
     polygons = None if sample.cluster is None else len(np.unique(sample.cluster[in_reference]))
+    given = "that were given" if counted == "objects" else "where the map has"
     return ClassAccuracy(
         name=name,
         mapped=int(sample.number[in_map].sum()),
         reference=int(sample.number[in_reference].sum()),
         correct=int(sample.number[correct].sum()),
         polygons=polygons,
-        users=proportion(sample, correct, in_map, "reference pixels where the map has this class", level),
-        producers=proportion(sample, correct, in_reference, "reference pixels of this class", level),
-        f1=f1_score(sample, index, level),
+        users=proportion(sample, correct, in_map, f"reference {counted} {given} this class", level),
+        producers=proportion(sample, correct, in_reference, f"reference {counted} of this class", level),
+        f1=f1_score(sample, index, level, counted),
     )
 
 
 def _without_intervals(report: AccuracyReport) -> AccuracyReport:
+    reason = f"No interval: {report.counted} that were trained on are no sample of {_ALL[report.counted]}."
+
     def bare(estimate: Estimate) -> Estimate:
-        return estimate if estimate.value is None else estimate.without_interval(_NO_INTERVAL)
+        return estimate if estimate.value is None else estimate.without_interval(reason)
 
     classes = tuple(
         replace(each, users=bare(each.users), producers=bare(each.producers), f1=bare(each.f1))
@@ -315,11 +339,12 @@ def _without_intervals(report: AccuracyReport) -> AccuracyReport:
     )
 
 
-def _warnings(classes: Sequence[ClassAccuracy]) -> list[str]:
+def _warnings(classes: Sequence[ClassAccuracy], counted: Counted) -> list[str]:
     found = []
     missing = [each.name for each in classes if not each.reference]
     if missing:
-        found.append(f"The reference has no pixel of {_listed(missing)}: whether they are found is unknown.")
+        one = counted.removesuffix("s")
+        found.append(f"The reference has no {one} of {_listed(missing)}: whether they are found is unknown.")
     few = [
         f"{each.name} ({each.polygons})"
         for each in classes

@@ -137,14 +137,14 @@ def proportion(
     return Estimate(value, math.sqrt(variance), low, high)
 
 
-def f1_score(sample: Sample, index: int, level: float = LEVEL) -> Estimate:
+def f1_score(sample: Sample, index: int, level: float = LEVEL, counted: str = "pixels") -> Estimate:
     """The F1 of a class, the harmonic mean of its user's and producer's accuracy.
 
-    F1 = 2J / (1 + J) with J the share of correct pixels among those that map or reference give the class
-    (Jaccard), so that J's interval is carried over.
+    F1 = 2J / (1 + J) with J the share of correct pixels, or whatever is ``counted``, among those that map or
+    reference give the class (Jaccard), so that J's interval is carried over.
     """
     mapped, reference = sample.mapped == index, sample.reference == index
-    shared = proportion(sample, mapped & reference, mapped | reference, "pixels of this class", level)
+    shared = proportion(sample, mapped & reference, mapped | reference, f"{counted} of this class", level)
     if shared.value is None:
         return shared
 
@@ -164,7 +164,7 @@ def kappa(sample: Sample, classes: int, level: float = LEVEL) -> Estimate:
     agree = sample.mapped == sample.reference
     observed, chance = float(sample.number[agree].sum() / total), float(rows @ columns)
     if chance == 1:
-        return Estimate(None, note="Map and reference hold one and the same class only.")
+        return Estimate(None, note="Only one class occurs, both as found and in the reference.")
     value = (observed - chance) / (1 - chance)
     influence = (agree - observed) / (1 - chance)
     influence -= (1 - value) / (1 - chance) * (columns[sample.mapped] + rows[sample.reference] - 2 * chance)

@@ -224,7 +224,7 @@ def test_reference_pixels_that_training_saw_are_left_out() -> None:
     leak = Leakage(same, np.array([False, False, True, False, False]), 4)
     mapped, reference = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1])
     found = assess(mapped, reference, ["a", "b"], Basis.checked(leak))
-    assert found.pixels == 2
+    assert found.total == 2
     assert found.overall.value == 0.5
     assert found.independent
     assert found.basis[0] == "2 of 5 reference pixels were trained on."
@@ -235,7 +235,7 @@ def test_nothing_but_training_pixels_is_agreement() -> None:
     leak = Leakage(np.ones(2, bool), np.zeros(2, bool), 4)
     found = assess(np.array([0, 1]), np.array([0, 1]), ["a", "b"], Basis.checked(leak))
     assert found.measure == "Agreement with the training data"
-    assert found.pixels == 2
+    assert found.total == 2
 
 
 def test_a_map_of_unknown_origin_is_said_to_be_unchecked() -> None:
@@ -254,10 +254,33 @@ def test_held_out_pixels_say_how_they_were_held_out() -> None:
 
 def test_pixels_without_a_map_class_do_not_count_and_are_reported() -> None:
     found = assess(np.array([0, -1, 1]), np.array([0, 0, 1]), ["a", "b"], INDEPENDENT)
-    assert found.pixels == 2
+    assert found.total == 2
     assert "1 of 3 reference pixels lie where the map has no class" in found.warnings[0]
     with pytest.raises(LabelError, match="No reference pixel lies where the map has a class"):
         assess(np.array([-1]), np.array([0]), ["a"], INDEPENDENT)
+
+
+@pytest.mark.parametrize("trained_on", [False, True])
+def test_objects_are_called_objects_throughout(trained_on: bool) -> None:
+    mapped, reference = np.array([0, 0, 0, 1, -1]), np.array([0, 0, 1, 1, 0])
+    basis = Basis(not trained_on, ("Some objects were held out.",))
+    found = assess(mapped, reference, list("abc"), basis, counted="objects")
+    assert found.headline().endswith(", from 4 objects.")
+    stored = found.to_dict()
+    assert (stored["counted"], stored["objects"]) == ("objects", 4)
+    assert stored["matrix"]["rows"] == "classifier"  # type: ignore[index]
+    assert "1 of 5 reference objects have no class; they do not count." in found.warnings
+    text = json.dumps(stored)
+    assert "pixel" not in text
+    assert " map" not in text
+    with pytest.raises(LabelError, match="No reference object has a class"):
+        assess(np.array([-1]), np.array([0]), ["a"], basis, counted="objects")
+
+
+def test_pixels_stay_pixels() -> None:
+    stored = report(np.array([[5, 1], [0, 4]])).to_dict()
+    assert (stored["counted"], stored["pixels"]) == ("pixels", 10)
+    assert stored["matrix"]["rows"] == "map"  # type: ignore[index]
 
 
 def test_areas_are_estimated_where_the_maps_are_known() -> None:

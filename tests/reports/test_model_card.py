@@ -194,6 +194,104 @@ def test_a_pretrained_network_is_no_classifier(metadata: ModelMetadata) -> None:
     assert html.count("data:image/svg+xml") == 1  # the training curve
 
 
+@pytest.fixture
+def of_objects(metadata: ModelMetadata) -> ModelMetadata:
+    """A classifier of objects from two images, which has seen few roofs."""
+    reference = np.repeat([0, 1, 2], 20)
+    mapped = np.where((reference == 2) & (np.arange(60) % 2 == 0), 0, reference)
+    names = [entry.name for entry in LEGEND]
+    accuracy = assess(mapped, reference, names, Basis(True, ("60 were held out.",)), counted="objects")
+    learned = zip(names, (40, 30, 7), strict=True)
+    assert metadata.preprocessing is not None
+    return replace(
+        metadata,
+        kind="object_classifier",
+        architecture=Architecture(
+            "bimae_classifier", {"modality": "bimodal", "network": {"dim": 48, "heads": 3, "depth": 2}}
+        ),
+        preprocessing=replace(
+            metadata.preprocessing,
+            features=None,
+            config={"patch": 12, "side": 48, "margin": 0.1, "blank": False},
+        ),
+        provenance=replace(
+            metadata.provenance, data=("colour.tif", "scene.hdr"), metrics={"losses": [1.0, 0.5]}
+        ),
+        extra={
+            "accuracy": plain_json(accuracy.to_dict()),
+            "labelled": {
+                "objects": 77,
+                "classes": [{"name": name, "objects": number} for name, number in learned],
+            },
+        },
+    )
+
+
+def test_a_classifier_of_objects_speaks_of_objects(of_objects: ModelMetadata) -> None:
+    html = card(of_objects, "seeds.safetensors")
+    text = text_of(html)
+    assert (
+        "Tells 3 classes of objects apart from a colour image and 40 bands between 420 and 2400 nm." in text
+    )
+    assert "Kind classifier of objects" in text
+    assert "object_classifier" not in text
+    assert "60 objects" in text
+    assert "Trained on objects" in text
+    assert "Labelled objects 77" in text
+    assert "of the objects that it gives this class" in text
+    assert re.search(r"\bpixels that|reference pixels|\bpolygons\b|In the map", text) is None
+    row = next(each for each in re.findall(r"<tr>.*?</tr>", html, re.DOTALL) if "roof" in each)
+    assert text_of(f"<body>{row}").startswith("roof 7 100.0")
+    network = text[text.index("Network Architecture") :]
+    assert "Given both images Colour image 48 × 48 pixels Hyperspectral image 12 × 12 pixels" in network
+    assert "Embedding 48 Layers 2 Heads 3" in network
+    assert html.count("data:image/svg+xml") == 2  # bands and training curve
+
+
+def test_a_classifier_of_objects_says_what_it_cannot_do(of_objects: ModelMetadata) -> None:
+    text = text_of(card(of_objects))
+    limits = text[text.index("What to know before using it") : text.index("Classes User's")]
+    assert "Every object with data gets one of the 3 classes, whatever it is." in limits
+    assert "that of objects of the data it was trained on which it had not seen" in limits
+    assert "roof (producer's 50.0" in limits
+    assert "fewer than 10 objects, which show little of their variety: roof (7)." in limits
+    assert "the square around an outline, and 10 % of its size around it" in limits
+    assert "cannot tell classes apart by size" in limits
+    bare = replace(of_objects, extra={**of_objects.extra, "accuracy": None})
+    assert "unknown: no objects were held out" in text_of(card(bare))
+
+
+@pytest.mark.parametrize(
+    ("modality", "seen"),
+    [("rgb", "a colour image alone"), ("hs", "40 bands between 420 and 2400 nm alone")],
+)
+def test_a_classifier_of_one_image_says_of_which(of_objects: ModelMetadata, modality: str, seen: str) -> None:
+    config = {**of_objects.architecture.config, "modality": modality}
+    one = replace(of_objects, architecture=Architecture("bimae_classifier", config))
+    assert f"Tells 3 classes of objects apart from {seen}." in text_of(card(one))
+
+
+def test_a_classifier_of_objects_is_used_on_two_layers(of_objects: ModelMetadata) -> None:
+    text = text_of(card(of_objects, "my seeds.safetensors"))
+    assert "Classify objects from two layers , with this file as the model" in text
+    assert "hsi bimae classify COLOUR SCENE --objects POLYGONS --model 'my seeds.safetensors' -o" in text
+    assert 'run(TASKS["bimae_classify"](colour="colour.tif", scene="scene.tif"' in text
+    assert "hsi classify" not in text
+
+
+def test_a_pretrained_bimae_leads_to_a_classifier_of_objects() -> None:
+    pretrained = ModelMetadata("start", "pretrained", Architecture("bimae", {"dim": 192, "depth": 12}))
+    text = text_of(card(pretrained))
+    assert "pretrained without labels on pairs of a colour and a hyperspectral image" in text
+    assert "It has no classes: train a classifier of objects from it first." in text
+    assert "Train an object classifier from two layers , with this file as the pretrained weights" in text
+    assert (
+        "hsi bimae finetune COLOUR SCENE --labels POLYGONS --field CLASS --weights meadows.safetensors -o"
+        in text
+    )
+    assert "Embedding 192 Layers 12" in text
+
+
 def test_instructions_quote_the_name_of_the_file(metadata: ModelMetadata) -> None:
     text = text_of(card(metadata, "my model's.safetensors"))
     assert "--model 'my model'\"'\"'s.safetensors' -o" in text

@@ -137,6 +137,19 @@ def test_figures_from_training_pixels_are_never_called_accuracy(content: ReportC
     assert "accuracy" not in json.dumps(trained.to_dict()["accuracy"]).lower()
 
 
+def test_a_report_on_objects_speaks_of_objects() -> None:
+    reference = np.repeat([0, 1, 2], 20)
+    mapped = np.where(np.arange(60) % 4 == 0, 0, reference)
+    found = assess(mapped, reference, NAMES, Basis(True, ("Some were held out.",)), counted="objects")
+    html = render_html(ReportContent("t", "Training", "now", legend=LEGEND, accuracy=found))
+    text = html[html.index("<body>") :]
+    assert "pixel" not in text.lower()
+    assert re.search(r"\bmap", text, re.IGNORECASE) is None
+    assert "Reference objects" in text
+    assert "of the objects that the classifier gives this class" in text
+    assert '<div class="value">60</div><div class="detail">objects</div>' in text
+
+
 def test_parts_that_are_not_there_do_not_show() -> None:
     html = render_html(ReportContent(title="t", kind="Evaluation", created="now"))
     assert "<h2>" not in html
