@@ -14,6 +14,10 @@ from hsi_toolkit.progress import Progress
 POLL_SECONDS = 0.1
 """How often the caller looks for cancellation while batches run."""
 
+SPREAD = 4
+"""Batches that few windows are cut into, so that several threads get some. It does not follow the number of
+threads: what is computed must not depend on that."""
+
 
 class BatchRunner:
     """Fills an output with ``compute(indices)`` for all indices, batch by batch.
@@ -40,7 +44,7 @@ class BatchRunner:
         progress.check()
         with single_threaded_operations() as available:
             threads = self.threads or available
-            spans = _Spans(len(indices), self._spread(len(indices), threads))
+            spans = _Spans(len(indices), self._spread(len(indices)))
             with ThreadPoolExecutor(threads, thread_name_prefix="hsi-window") as pool:
                 work = [pool.submit(_work, spans, compute, indices, out) for _ in range(threads)]
                 try:
@@ -55,9 +59,10 @@ class BatchRunner:
             self.batch_size = spans.size
         return out
 
-    def _spread(self, count: int, threads: int) -> int:
-        """The batch size at which all threads get work."""
-        return max(1, min(self.batch_size, -(-count // threads)))
+    def _spread(self, count: int) -> int:
+        """The batch size at which several threads get work, where there may be several."""
+        parts = 1 if self.threads == 1 else SPREAD
+        return max(1, min(self.batch_size, -(-count // parts)))
 
 
 class _Spans:

@@ -1,33 +1,29 @@
 """Class maps of scenes of any size, with probabilities and uncertainty, block by block."""
 
-import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 import xarray as xr
 
-from hsi_toolkit.errors import ModelError, OutOfMemoryError, ParameterError
+from hsi_toolkit.blockwise.journal import BlockJournal
+from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.inference.devices import choose_device, describe_device, memory_budget
-from hsi_toolkit.inference.outputs import MapOutputs, MapWriter
-from hsi_toolkit.inference.prepare import PreparedBlock, prepare
-from hsi_toolkit.inference.screening import PixelNetwork
-from hsi_toolkit.inference.strided import STRIDE, StridedNetwork
+from hsi_toolkit.inference.job import BATCH_SHARE, MapJob, rows_within
+from hsi_toolkit.inference.outputs import MapBlock, MapOutputs, MapWriter
 from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.progress import Pace, Progress
-from hsi_toolkit.scene.blocks import BLOCKS_HELD, iter_blocks, stored_rows
+from hsi_toolkit.scene.blocks import ahead
 from hsi_toolkit.scene.class_map import ClassEntry
 from hsi_toolkit.spectral.resample import BandPlan
 
 __all__ = ["MapOutputs", "MapResult", "classify_scene"]
 
 Mode = Literal["exact", "fast"]
-
-BATCH_SHARE = 0.25
-"""Part of the memory that the network's batches may take; blocks get the rest."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,7 @@ class MapResult:
         rechecked: how many of these were float32 checks of close decisions.
         mode, device, precision: how it was computed; ``precision`` is that of the first answers.
         seconds: time from the first block to the last.
+        resumed: blocks that an interrupted run had finished.
     """
 
     pixels: tuple[int, ...]
@@ -51,6 +48,7 @@ class MapResult:
     device: str
     precision: str
     seconds: float
+    resumed: int = 0
 
 
 def classify_scene(
@@ -67,6 +65,8 @@ def classify_scene(
     float32: bool = False,
     tags: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    journal: str | Path | None = None,
+    keep_journal: bool = False,
     progress: Progress | None = None,
 ) -> MapResult:
     """Label every pixel of a scene; memory does not depend on its size.
@@ -78,6 +78,9 @@ def classify_scene(
 
     Pixels that lack data in a used band get class 0. Inside windows such pixels, and those beyond the scene's
     edge, are replaced: by the window's middle pixel, and by reflection with the edge pixel repeated.
+
+    With a journal, what was finished when a run was interrupted is not computed again, and the map is the
+    same to the last byte as that of an undisturbed run.
 
     Args:
         scene: (band, y, x), lazy.
@@ -92,6 +95,9 @@ def classify_scene(
         float32: compute everything in float32, close or not.
         tags: further metadata of the map.
         overwrite: whether existing files may be replaced.
+        journal: where finished blocks are remembered until the map is whole; None remembers none. A map of
+            one block needs none.
+        keep_journal: leave it when the map is whole, for a caller who does more before the map counts.
         progress: told block, rate and once how long it takes; asked about cancellation at least ten times a
             second.
 
@@ -107,109 +113,104 @@ def classify_scene(
         raise ParameterError(f"A batch of {batch_size} windows makes no sense.", "Give 1 or more.")
     progress = progress or Progress()
     target = choose_device(device) if isinstance(device, str) else device
+    plan, strided = plan or _own_bands(classifier, scene), mode == "fast" and classifier.context
     memory = memory_budget(target, memory_limit)
-    job = _Job(
+    blocks = int((1 - BATCH_SHARE) * min(memory, memory_budget(torch.device("cpu"), memory_limit)))
+    job = MapJob(
         scene,
-        _on_used_bands(classifier, target),
-        plan or _own_bands(classifier, scene),
-        target,
-        strided=mode == "fast" and classifier.context,
-        memory=int((1 - BATCH_SHARE) * min(memory, memory_budget(torch.device("cpu"), memory_limit))),
-    )
-    network = PixelNetwork(
-        job.classifier,
-        target,
-        memory=int(BATCH_SHARE * memory),
+        classifier,
+        plan,
+        strided,
+        rows=rows_within(scene, classifier, plan, strided=strided, memory=blocks),
         batch_size=batch_size,
+        batch_memory=int(BATCH_SHARE * memory),
         float32=float32,
+        probabilities=outputs.probabilities is not None,
+        uncertainty=outputs.uncertainty is not None,
     )
-    height, start = scene.sizes["y"], time.perf_counter()
-    labelled = StridedNetwork(job.classifier, network, height) if job.strided else network
+    start = time.perf_counter()
     writer = MapWriter(
         outputs, like=scene, n_classes=classifier.n_classes, classes=classes, tags=tags, overwrite=overwrite
     )
-    count = job.count
-    progress = Pace(
-        progress,
-        f"Classifying: {count} block{'' if count == 1 else 's'}",
-        height * scene.sizes["x"],
-        "pixels",
-        parts=max(1.0, height / job.rows),
-        where=describe_device(target),
-    )
-    with writer, torch.inference_mode():
-        for number, block in enumerate(job.blocks(progress), start=1):
-            part = progress.part(block.y0 / height, block.y1 / height)
-            part.report(0.0, f"Classifying block {number} of {count}")
-            writer.write(block, labelled.log_probabilities(block, part))
+    done = _Totals()
+    with ExitStack() as stack:
+        remembered = None
+        if journal is not None and job.count > 1:
+            identity = job.identity(str(target.type))
+            if memory_limit is None:
+                # What fits the memory that is free now need not be what fitted it then.
+                job = job.cut_as(BlockJournal.run_at(journal))
+                identity |= job.cut()
+            remembered = stack.enter_context(BlockJournal(journal, identity, keep=keep_journal))
+            if remembered.note:
+                progress.log(remembered.note)
+            done.resumed = len(remembered.finished)
+        stack.enter_context(writer)
+        for number, block in _blocks(job, target, remembered, _pace(progress, job, target)):
+            writer.write(block, job.span(number)[0])
+            done.add(block)
             progress.check()
     progress.report(1.0)
     return MapResult(
         pixels=tuple(writer.counts[1:].tolist()),
         without_data=int(writer.counts[0]),
-        windows=network.counts.windows,
-        rechecked=network.counts.rechecked,
+        windows=done.windows,
+        rechecked=done.rechecked,
         mode=mode,
         device=str(target),
-        precision=network.precision,
+        precision=" and ".join(sorted(done.precisions)),
         seconds=time.perf_counter() - start,
+        resumed=done.resumed,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """A scene, the classifier on its device, and the memory for blocks."""
+@dataclass
+class _Totals:
+    """What the blocks say of how they were computed, together."""
 
-    scene: xr.DataArray
-    classifier: SceneClassifier
-    plan: BandPlan
-    device: torch.device
-    strided: bool
-    memory: int
+    windows: int = 0
+    rechecked: int = 0
+    resumed: int = 0
+    precisions: frozenset[str] = frozenset()
 
-    def blocks(self, progress: Progress) -> Iterator[PreparedBlock]:
-        """The scene's blocks from top to bottom, with features and the experts' opinion."""
-        scene = self.scene
-        if self.plan.bands != tuple(range(scene.sizes["band"])):
-            scene = scene.isel(band=list(self.plan.bands))
-        for block in iter_blocks(scene, rows=self.rows, halo=self._halo):
-            planned = block if self.plan.matrix is None else replace(block, data=self.plan.apply(block.data))
-            yield prepare(self.classifier, planned, self.device, progress)
+    def add(self, block: MapBlock) -> None:
+        """Count a block."""
+        self.windows += block.windows
+        self.rechecked += block.rechecked
+        self.precisions |= {block.precision}
 
-    @property
-    def count(self) -> int:
-        """How many blocks there are."""
-        return -(-self.scene.sizes["y"] // self.rows)
 
-    @property
-    def _halo(self) -> int:
-        return self.classifier.radius + int(self.strided)
+def _pace(progress: Progress, job: MapJob, device: torch.device) -> Progress:
+    """Progress that says how long the map takes."""
+    return Pace(
+        progress,
+        f"Classifying: {job.count} block{'' if job.count == 1 else 's'}",
+        job.scene.sizes["y"] * job.scene.sizes["x"],
+        "pixels",
+        parts=max(1.0, job.scene.sizes["y"] / job.rows),
+        where=describe_device(device),
+    )
 
-    @cached_property
-    def rows(self) -> int:
-        """Rows a block so that it fits the memory with all that is made of it.
 
-        Raises:
-            OutOfMemoryError: not even a few rows fit.
-        """
-        multiple, halo = STRIDE if self.strided else 1, self._halo
-        columns, height = self.scene.sizes["x"], self.scene.sizes["y"]
-        read = BLOCKS_HELD * len(self.plan.bands) + (
-            0 if self.plan.matrix is None else self.classifier.n_bands
-        )
-        # Features with their margin, and log-probabilities of experts and network with their combinations.
-        made = 2 * self.classifier.spectral.n_features + 6 * self.classifier.n_classes + 16
-        line = 4 * columns * (read + made)
-        rows = min(self.memory // line - 2 * halo, height + multiple - 1) // multiple * multiple
-        if rows < 1:
-            need = (multiple + 2 * halo) * line
-            raise OutOfMemoryError(
-                f"The smallest block of the scene needs {need / 2**20:.0f} MB, "
-                f"but only {self.memory / 2**20:.0f} MB may be used for blocks.",
-                "Raise the memory limit or crop the scene.",
-            )
-        together = stored_rows(self.scene) * multiple
-        return rows // together * together or rows
+def _blocks(
+    job: MapJob, device: torch.device, journal: BlockJournal | None, progress: Progress
+) -> Iterator[tuple[int, MapBlock]]:
+    """All blocks by number, in order: from the journal, or computed here and noted there."""
+    finished = journal.finished if journal is not None else frozenset()
+    here, height = job.on(device), job.scene.sizes["y"]
+    to_do = ahead(job.read, [number for number in range(job.count) if number not in finished])
+    for number in range(job.count):
+        y0, y1 = job.span(number)
+        part = progress.part(y0 / height, y1 / height)
+        if journal is not None and (arrays := journal.read(number)) is not None:
+            yield number, MapBlock.from_arrays(arrays)
+            continue
+        part.report(0.0, f"Classifying block {number + 1} of {job.count}")
+        # One whose record is damaged is not among those that are read ahead.
+        block = here.classify(job.read(number) if number in finished else next(to_do), part)
+        if journal is not None:
+            journal.add(number, block.to_arrays())
+        yield number, block
 
 
 def _own_bands(classifier: SceneClassifier, scene: xr.DataArray) -> BandPlan:
@@ -220,11 +221,3 @@ def _own_bands(classifier: SceneClassifier, scene: xr.DataArray) -> BandPlan:
             "Use a scene of the same sensor and product.",
         )
     return BandPlan(tuple(classifier.bands.tolist()))
-
-
-def _on_used_bands(classifier: SceneClassifier, device: torch.device) -> SceneClassifier:
-    """A copy on ``device``, to evaluate, that is given the used bands alone: no others are read."""
-    own = copy.deepcopy(classifier).eval()
-    own.n_bands = len(own.bands)
-    own.bands = torch.arange(own.n_bands)
-    return own.to(device)

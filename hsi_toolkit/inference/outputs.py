@@ -55,6 +55,78 @@ class MapOutputs:
                 raise OutputError(f"Two outputs have the name {path}.", "Give each its own.")
 
 
+@dataclass(frozen=True, eq=False)
+class MapBlock:
+    """A block as it is stored, in whole lines.
+
+    Attributes:
+        classes: (rows, columns) uint16: 0 without data, else the class's place in the classifier, from 1.
+        probabilities: (K, rows, columns) uint16, None where they are not wanted.
+        uncertainty: (1, rows, columns) uint16, None where it is not wanted.
+        windows, rechecked: how often the network looked at a pixel, and how many of these were checks.
+        precision: what first answers were computed in.
+    """
+
+    classes: NDArray[np.uint16]
+    probabilities: NDArray[np.uint16] | None
+    uncertainty: NDArray[np.uint16] | None
+    windows: int
+    rechecked: int
+    precision: str
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The block as named arrays."""
+        arrays: dict[str, NDArray[np.generic]] = {
+            "classes": self.classes,
+            "counts": np.array([self.windows, self.rechecked]),
+            "precision": np.frombuffer(self.precision.encode(), np.uint8),
+        }
+        optional = {"probabilities": self.probabilities, "uncertainty": self.uncertainty}
+        return arrays | {name: values for name, values in optional.items() if values is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
+        """The block that ``to_arrays`` gave."""
+
+        def stored(name: str) -> NDArray[np.uint16] | None:
+            return np.asarray(arrays[name], np.uint16) if name in arrays else None
+
+        windows, rechecked = arrays["counts"].tolist()
+        return cls(
+            np.asarray(arrays["classes"], np.uint16),
+            stored("probabilities"),
+            stored("uncertainty"),
+            windows,
+            rechecked,
+            arrays["precision"].tobytes().decode(),
+        )
+
+
+def stored_block(
+    block: PreparedBlock,
+    log_probabilities: Tensor,
+    *,
+    probabilities: bool,
+    uncertainty: bool,
+    windows: int,
+    rechecked: int,
+    precision: str,
+) -> MapBlock:
+    """What is stored of a block, given the log-probabilities (n, K) of its pixels that have data."""
+    shape = (block.y1 - block.y0, block.columns)
+    core = block.core().cpu().numpy()
+    classes = np.zeros(shape, np.uint16)
+    classes.flat[core] = (log_probabilities.argmax(dim=1) + 1).cpu().numpy()
+    return MapBlock(
+        classes,
+        _stored(log_probabilities.exp(), core, shape) if probabilities else None,
+        _stored(normalised_entropy(log_probabilities), core, shape) if uncertainty else None,
+        windows,
+        rechecked,
+        precision,
+    )
+
+
 class MapWriter:
     """Writes the outputs block by block; they appear when the ``with`` block ends well, or not at all."""
 
@@ -116,18 +188,14 @@ class MapWriter:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def write(self, block: PreparedBlock, log_probabilities: Tensor) -> None:
-        """Write a block, given the log-probabilities (n, K) of its pixels that have data."""
-        shape = (block.y1 - block.y0, block.columns)
-        core = block.core().cpu().numpy()
-        classes = np.zeros(shape, np.int64)
-        classes.flat[core] = log_probabilities.argmax(dim=1).cpu().numpy() + 1
-        self.counts += np.bincount(classes.ravel(), minlength=len(self.counts))
-        self._map.write(self._values[classes].astype(self._dtype), block.y0)
-        if self._probabilities is not None:
-            self._probabilities.write(_stored(log_probabilities.exp(), core, shape), block.y0)
-        if self._uncertainty is not None:
-            self._uncertainty.write(_stored(normalised_entropy(log_probabilities), core, shape), block.y0)
+    def write(self, block: MapBlock, y0: int) -> None:
+        """Write a block whose first row is ``y0``."""
+        self.counts += np.bincount(block.classes.ravel(), minlength=len(self.counts))
+        self._map.write(self._values[block.classes].astype(self._dtype), y0)
+        if self._probabilities is not None and block.probabilities is not None:
+            self._probabilities.write(block.probabilities, y0)
+        if self._uncertainty is not None and block.uncertainty is not None:
+            self._uncertainty.write(block.uncertainty, y0)
 
 
 def normalised_entropy(log_probabilities: Tensor) -> Tensor:

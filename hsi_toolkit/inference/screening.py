@@ -27,9 +27,9 @@ from hsi_toolkit.models.hypersigma.encoders import BASE
 from hsi_toolkit.models.hypersigma.window_classifier import HyperSigmaClassifier
 from hsi_toolkit.progress import Progress
 
-FIRST_SAMPLE = 256
-LATER_SAMPLE = 32
-"""Pixels of the first and of each further block on which the cheap network is held against the whole one."""
+SAMPLE = 256
+"""Pixels of each block on which the cheap network is held against the whole one. Every block has its own, so
+that its values do not depend on the blocks before it."""
 
 SAFETY = 4.0
 """Margins up to this many times the largest error of a sample are not trusted."""
@@ -95,12 +95,17 @@ class PixelNetwork:
         build = _Builder(classifier, device, memory, batch_size)
         self._full = build.engine(torch.float32)
         self._cheap = build.engine(dtype) if dtype != torch.float32 and build.rounds else None
-        self._tolerance: float | None = None
+        self._paid = True
 
     @property
     def precision(self) -> str:
-        """What first answers are computed in."""
-        return (self._cheap or self._full).name
+        """What the first answers of the last block were computed in."""
+        return (self._cheap if self._cheap and self._paid else self._full).name
+
+    @property
+    def batch_size(self) -> int:
+        """Windows a batch."""
+        return self._full.runner.batch_size
 
     def quick_logits(self, block: PreparedBlock, pixels: Tensor, progress: Progress) -> Tensor:
         """Network logits (n, K) of pixels by the fastest arithmetic, none of them checked."""
@@ -108,30 +113,31 @@ class PixelNetwork:
 
     def log_probabilities(self, block: PreparedBlock, progress: Progress) -> Tensor:
         """Log-probabilities (n, K) of the block's pixels, the label of each that of the float32 network."""
-        calibrated = self._calibrate(block, progress)
-        if self._cheap is None or self._tolerance is None:
+        calibrated, tolerance = self._calibrate(block, progress)
+        if self._cheap is None or tolerance is None:
             logits = self._logits(self._full, block, block.pixels, progress.part(calibrated, 1.0))
             return self._classifier.combine(logits, block.experts)
         logits = self._logits(self._cheap, block, block.pixels, progress.part(calibrated, 0.9))
         combined = self._classifier.combine(logits, block.experts)
         # Negated, so that what is not a number is close as well.
-        close = (~(margins(combined) > self._tolerance)).nonzero().squeeze(1)
+        close = (~(margins(combined) > tolerance)).nonzero().squeeze(1)
         self.counts.rechecked += len(close)
         logits = self._logits(self._full, block, block.pixels[close], progress.part(0.9, 1.0))
         combined[close] = self._classifier.combine(logits, _rows(block.experts, close))
         return combined
 
-    def _calibrate(self, block: PreparedBlock, progress: Progress) -> float:
-        """Learn how far the cheap network is off, and give it up where it does not pay.
+    def _calibrate(self, block: PreparedBlock, progress: Progress) -> tuple[float, float | None]:
+        """Learn how far the cheap network is off.
 
         Returns:
-            The share of the block's work that this was.
+            The share of the block's work that this was, and the margin up to which the cheap network is not
+            trusted; None where it does not pay.
         """
-        size = FIRST_SAMPLE if self._tolerance is None else LATER_SAMPLE
-        if self._cheap is None or len(block.pixels) <= size:
-            return 0.0
-        share = size / (size + len(block.pixels))
-        sample = torch.linspace(0, len(block.pixels) - 1, size, device=block.pixels.device).long()
+        self._paid = False
+        if self._cheap is None or len(block.pixels) <= SAMPLE:
+            return 0.0, None
+        share = SAMPLE / (SAMPLE + len(block.pixels))
+        sample = torch.linspace(0, len(block.pixels) - 1, SAMPLE, device=block.pixels.device).long()
         pixels, experts = block.pixels[sample], _rows(block.experts, sample)
         whole, quick = (
             self._classifier.combine(self._logits(engine, block, pixels, progress.part(0.0, share)), experts)
@@ -140,10 +146,9 @@ class PixelNetwork:
         best = quick.topk(min(2, quick.shape[1]), dim=1).indices
         margin = margins(quick, best)
         error = float((margin - margins(whole, best)).abs().nan_to_num(nan=torch.inf).max())
-        self._tolerance = max(self._tolerance or 0.0, SAFETY * error)
-        if float((margin <= self._tolerance).float().mean()) > MOST_RECHECKED:
-            self._cheap = None
-        return share
+        tolerance = SAFETY * error
+        self._paid = float((margin <= tolerance).float().mean()) <= MOST_RECHECKED
+        return share, tolerance if self._paid else None
 
     def _logits(self, engine: Engine, block: PreparedBlock, pixels: Tensor, progress: Progress) -> Tensor:
         windows = Windows(block, self._radius)

@@ -17,7 +17,7 @@ CLOSE_MARGIN = 0.5
 
 
 class StridedNetwork:
-    """Log-probabilities of a scene's blocks, given from top to bottom.
+    """Log-probabilities of a scene's blocks, each for itself.
 
     The experts look at every pixel. The network looks at every fourth in both directions; its logits are
     interpolated. Where the four windows around a pixel do not agree and the result is close, the pixel's own
@@ -28,7 +28,6 @@ class StridedNetwork:
 
     def __init__(self, classifier: SceneClassifier, network: PixelNetwork, height: int) -> None:
         self._classifier, self._network, self._height = classifier, network, height
-        self._last: LogitGrid | None = None
 
     def log_probabilities(self, block: PreparedBlock, progress: Progress) -> Tensor:
         """Log-probabilities (n, K) of the block's pixels."""
@@ -43,19 +42,17 @@ class StridedNetwork:
         return combined
 
     def _grid(self, block: PreparedBlock, progress: Progress) -> LogitGrid:
-        """The logits around the block; its first row is the last one of the block above."""
+        """The logits around the block.
+
+        Its first row is the last one of the block above. It is computed again, so that blocks are the same
+        whether they are computed one after the other, on several machines or after an interruption.
+        """
         device = block.features.device
         rows = grid_positions(block.y0, block.y1, self._height, STRIDE).to(device)
         columns = grid_positions(0, block.columns, block.columns, STRIDE).to(device)
-        above = self._last if self._last is not None and int(self._last.rows[0]) == block.y0 else None
-        fresh = rows if above is None else rows[1:]
-        numbers = block.numbers(fresh[:, None], columns[None]).flatten()
+        numbers = block.numbers(rows[:, None], columns[None]).flatten()
         valid = block.valid.flatten()[numbers]
         logits = torch.zeros(len(numbers), self._classifier.n_classes, device=device)
         logits[valid] = self._network.quick_logits(block, numbers[valid], progress)
-        shape = (len(fresh), len(columns))
-        logits, valid = logits.view(*shape, logits.shape[1]), valid.view(shape)
-        if above is not None:
-            logits, valid = torch.cat([above.logits, logits]), torch.cat([above.valid, valid])
-        self._last = LogitGrid(logits[-1:], valid[-1:], rows[-1:], columns)
-        return LogitGrid(logits, valid, rows, columns)
+        shape = (len(rows), len(columns))
+        return LogitGrid(logits.view(*shape, logits.shape[1]), valid.view(shape), rows, columns)

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
+from hsi_toolkit.blockwise.journal import journal_path
 from hsi_toolkit.files import check_output
 from hsi_toolkit.inference.classify import MapOutputs, classify_scene
 from hsi_toolkit.inference.devices import choose_device
@@ -16,8 +18,15 @@ MODEL_TAG = "HSI_MODEL"
 TRAINING_TAG = "HSI_TRAINING_PIXELS"
 
 
-def run(task: Classify, progress: Progress) -> Mapping[str, object]:
-    """Stream the scene through the model and write the map and what else was asked for."""
+def run(
+    task: Classify, progress: Progress, *, journal: Path | None = None, keep_journal: bool = False
+) -> Mapping[str, object]:
+    """Stream the scene through the model and write the map and what else was asked for.
+
+    Args:
+        journal: where finished blocks are remembered; None: beside the map.
+        keep_journal: leave it there, for a caller whose work is not whole with the map.
+    """
     targets = {"map": task.output, "probabilities": task.probabilities, "uncertainty": task.uncertainty}
     outputs = {name: path for name, path in targets.items() if path}
     for path in outputs.values():
@@ -41,6 +50,8 @@ def run(task: Classify, progress: Progress) -> Mapping[str, object]:
         memory_limit=task.memory_limit * 2**20 if task.memory_limit else None,
         tags=tags,
         overwrite=task.overwrite,
+        journal=journal or journal_path(task.output),
+        keep_journal=keep_journal,
         progress=progress,
     )
     names = [entry.name for entry in bundle.metadata.classes]
@@ -50,4 +61,5 @@ def run(task: Classify, progress: Progress) -> Mapping[str, object]:
         "warnings": [plan.note] if plan.note else [],
         "pixels": dict(zip(names, mapped.pixels, strict=True)),
         "without_data": mapped.without_data,
+        "resumed_blocks": mapped.resumed,
     }

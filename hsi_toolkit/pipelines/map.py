@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hsi_toolkit.blockwise.journal import journal_path
 from hsi_toolkit.errors import OutputError
 from hsi_toolkit.files import check_output, staged_folder
 from hsi_toolkit.pipelines import classify
@@ -41,10 +42,13 @@ def run(task: Map, progress: Progress) -> Mapping[str, object]:
         check_output(path, overwrite=task.overwrite)
     trained = _train_task(task, paths)
     training = train(trained, progress.part(0.0, 0.6))
+    journal = journal_path(paths["map"])
     with staged_folder(folder) as staging:
         staged = {name: staging / file for name, file in FILES.items()}
         training.bundle.save(staged["model"])
-        mapped = classify.run(_classify_task(task, staged), progress.part(0.6, 0.95))
+        mapped = classify.run(
+            _classify_task(task, staged), progress.part(0.6, 0.95), journal=journal, keep_journal=True
+        )
         progress.report(0.95, "Writing the report")
         preview = _preview(training, staged["map"])
         staged["preview"].write_bytes(preview)
@@ -58,6 +62,7 @@ def run(task: Map, progress: Progress) -> Mapping[str, object]:
         ]
     for path in stale:
         path.unlink(missing_ok=True)
+    journal.unlink(missing_ok=True)
     training.trained.discard_checkpoint()
     return {
         **result_of(training),

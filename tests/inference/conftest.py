@@ -55,46 +55,54 @@ def _experts(features: int, n_classes: int, generator: torch.Generator) -> Exper
     return ExpertStack(linear(BANDS), linear(2 * features), forest)
 
 
+def small_classifier(
+    *, context: bool = True, experts: bool = True, n_classes: int = CLASSES
+) -> SceneClassifier:
+    """A classifier of ``BANDS`` bands that calls every class somewhere, the same each time."""
+    config = HSIMAEConfig(bands=16, b_patch_size=4, embed_dim=32, num_heads=2, depth=3, s_depth=2)
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) / shape[0] ** 0.5
+
+    spectral = SpectralFeatures(
+        mean=torch.zeros(BANDS),
+        matrix=random(BANDS, config.bands),
+        shape_mean=torch.zeros(BANDS),
+        shape_matrix=random(BANDS, config.bands),
+        floor=torch.tensor(0.1),
+    )
+    stack = _experts(config.bands, n_classes, generator) if experts else None
+    return SceneClassifier(
+        random_network(config, n_classes),
+        spectral,
+        stack,
+        SpatialFilter(sigma=1.0, amount=2.0),
+        bands=torch.arange(BANDS),
+        n_bands=BANDS,
+        context=context,
+    ).eval()
+
+
+def small_scene(
+    height: int = 14, width: int = 17, *, smooth: bool = False, bands: int = BANDS
+) -> xr.DataArray:
+    """A scene in memory, of noise or of something smooth."""
+    if smooth:
+        y, x = np.mgrid[:height, :width] / 25.0
+        phase = np.arange(bands)[:, None, None]
+        values = np.sin(x + phase) + np.cos(y * 1.3 - phase)
+    else:
+        values = np.random.default_rng(0).normal(size=(bands, height, width))
+    scene = xr.DataArray(values.astype(np.float32), dims=("band", "y", "x"), attrs={"source": "memory"})
+    return scene.assign_coords(good=("band", np.ones(bands, bool)))
+
+
 @pytest.fixture
 def make_classifier() -> MakeClassifier:
-    def make(*, context: bool = True, experts: bool = True, n_classes: int = CLASSES) -> SceneClassifier:
-        config = HSIMAEConfig(bands=16, b_patch_size=4, embed_dim=32, num_heads=2, depth=3, s_depth=2)
-        generator = torch.Generator().manual_seed(1)
-
-        def random(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator) / shape[0] ** 0.5
-
-        spectral = SpectralFeatures(
-            mean=torch.zeros(BANDS),
-            matrix=random(BANDS, config.bands),
-            shape_mean=torch.zeros(BANDS),
-            shape_matrix=random(BANDS, config.bands),
-            floor=torch.tensor(0.1),
-        )
-        stack = _experts(config.bands, n_classes, generator) if experts else None
-        return SceneClassifier(
-            random_network(config, n_classes),
-            spectral,
-            stack,
-            SpatialFilter(sigma=1.0, amount=2.0),
-            bands=torch.arange(BANDS),
-            n_bands=BANDS,
-            context=context,
-        ).eval()
-
-    return make
+    return small_classifier
 
 
 @pytest.fixture
 def make_scene() -> MakeScene:
-    def make(height: int = 14, width: int = 17, *, smooth: bool = False, bands: int = BANDS) -> xr.DataArray:
-        if smooth:
-            y, x = np.mgrid[:height, :width] / 25.0
-            phase = np.arange(bands)[:, None, None]
-            values = np.sin(x + phase) + np.cos(y * 1.3 - phase)
-        else:
-            values = np.random.default_rng(0).normal(size=(bands, height, width))
-        scene = xr.DataArray(values.astype(np.float32), dims=("band", "y", "x"), attrs={"source": "memory"})
-        return scene.assign_coords(good=("band", np.ones(bands, bool)))
-
-    return make
+    return small_scene
