@@ -5,6 +5,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from hsi_toolkit.scene.lazy import BandIndex, Calibration, Float32, Stored
 from hsi_toolkit.scene.raw import THREADS
 from hsi_toolkit.scene.readers import first_bytes, refuse_variable
 from hsi_toolkit.scene.readers.gdal_metadata import read_metadata
-from hsi_toolkit.scene.readers.gdal_tiles import TILES_CACHE_BYTES, TileLayout, TileRows
+from hsi_toolkit.scene.readers.gdal_tiles import TILES_CACHE_BYTES, Part, TileLayout, TileRows
+from hsi_toolkit.scene.readers.tiff_codecs import TileDecoder
 
 DRIVERS = (
     "GTiff",
@@ -44,6 +46,9 @@ DRIVERS = (
 nor are those that fetch from the network or unpack archives."""
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+PIECE_BYTES = 1 << 20
+"""Stored bytes of a tile that are converted at a time, so that they stay in the cache."""
 
 CACHE_BYTES = (64 << 20, 1 << 30)
 """Bounds of GDAL's block cache, which is set to one row of the file's tiles: lines of a tile that was dropped
@@ -125,7 +130,8 @@ class GdalSource:
         if not self._is_known and not self.masked:
             with self.dataset.use() as dataset:
                 layout = TileLayout.of(dataset)
-            self._tiles = None if layout is None else TileRows(self.dataset, layout)
+                decoder = None if layout is None else TileDecoder.of(dataset, self.dataset.path)
+            self._tiles = None if layout is None else TileRows(self.dataset, layout, decoder)
         self._is_known = True
         return self._tiles
 
@@ -134,8 +140,21 @@ class GdalSource:
     ) -> Float32:
         out = np.empty((len(numbers), rows.stop - rows.start, columns.stop - columns.start), np.float32)
         with _block_cache(TILES_CACHE_BYTES):
-            for part, stored in tiles.read(numbers, rows, columns):
-                self.calibration.apply(stored, out[:, part], bands, 0)
+            for parts in tiles.read(numbers, rows, columns):
+
+                def convert(part: Part) -> None:
+                    wanted = out[:, part.rows, part.columns]
+                    lines = max(1, PIECE_BYTES // max(1, part.stored[:, :1].nbytes))
+                    for first in range(0, wanted.shape[1], lines):
+                        piece = slice(first, first + lines)
+                        self.calibration.apply(part.stored[:, piece], wanted[:, piece], bands, 0)
+
+                if len(parts) == 1:
+                    convert(parts[0])
+                    continue
+                with ThreadPoolExecutor(THREADS) as pool:
+                    for _ in pool.map(convert, parts):
+                        pass
         return out
 
     def read_stored(self, numbers: list[int], rows: slice, columns: slice) -> Stored:
