@@ -7,29 +7,25 @@ here the hidden bands are drawn anew, as the patches are, and both images are tu
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from hsi_toolkit.bimodal.networks import initialised, require_masking
 from hsi_toolkit.bimodal.pairs import Pairs
 from hsi_toolkit.bimodal.steps import Steps, batch_for, batches, objects_at_once, steps_of, tensors, turned
 from hsi_toolkit.errors import ModelError
-from hsi_toolkit.files import atomic_path
 from hsi_toolkit.inference.devices import describe_device
 from hsi_toolkit.models.bimae import BiMAE, BiMAEConfig, Mask, random_mask
 from hsi_toolkit.progress import Pace, Progress
+from hsi_toolkit.training.run_files import load_run, optimizer_groups, restore_optimizer, save_run
 
 _WARMUP_SHARE, _WEIGHT_DECAY = 0.1, 0.05
-# What AdamW keeps of every parameter.
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 #: Objects whose images tell one data set from another.
 _FINGERPRINTS = 16
 
@@ -90,7 +86,8 @@ class _Run:
         self._pairs, self._config, self._device = pairs, config, device
         self._batch = batch_for(config.batch_size, len(pairs))
         self._per_epoch = steps_of(len(pairs), self._batch)
-        self.network = initialised(lambda: BiMAE(config.network), config.seed).to(device).train()
+        self.network = initialised(lambda: BiMAE(config.network), config.network, config.seed)
+        self.network = self.network.to(device).train()
         sizes = config.network
         visible = sizes.bands + sizes.rgb_patches - sizes.split("hs")[0] - sizes.split("rgb")[0]
         self._steps = Steps(
@@ -141,14 +138,9 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write weights, optimiser moments and the run's identity, whole or not at all."""
-        kept = {f"network.{name}": each for name, each in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                state = self._steps.optimizer.state[parameter]
-                kept |= {f"{kind}.{name}": state[kind] for kind in _MOMENTS}
-        run = json.dumps({"identity": self._identity(), "losses": self.losses})
-        with atomic_path(path) as temporary:
-            save_file({name: each.contiguous().cpu() for name, each in kept.items()}, temporary, {"run": run})
+        groups = {"network": self.network.state_dict()}
+        groups |= optimizer_groups(self._steps.optimizer, self.network)
+        save_run(path, identity=self._identity(), state={"losses": self.losses}, groups=groups)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of the same run.
@@ -156,27 +148,15 @@ class _Run:
         Raises:
             ModelError: it is damaged or of another run.
         """
-        try:
-            with safe_open(path, "pt", device=str(self._device)) as file:
-                run = json.loads((file.metadata() or {})["run"])
-                kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            identity, losses = run["identity"], [float(loss) for loss in run["losses"]]
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{path} is no checkpoint of a pretraining run, or damaged.", "Remove it to start anew."
-            ) from error
-        if identity != self._identity():
+        stored = load_run(path, self._identity())
+        if stored is None:
             raise ModelError(
                 f"{path} belongs to a pretraining run with other data or settings.",
                 "Remove it to start anew, or repeat what it was started with.",
             )
-        self.network.load_state_dict(_under("network.", kept))
-        self.losses = losses
-        steps = torch.tensor(float(len(losses) * self._per_epoch))
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                moments = {kind: kept[f"{kind}.{name}"] for kind in _MOMENTS}
-                self._steps.optimizer.state[parameter] = {"step": steps.clone(), **moments}
+        self.network.load_state_dict(stored.groups["network"])
+        restore_optimizer(self._steps.optimizer, self.network, stored.groups)
+        self.losses = [float(loss) for loss in cast(list[float], stored.state["losses"])]
 
     def _identity(self) -> str:
         """What tells one run from another: settings, and the data by a sample of it."""
@@ -185,7 +165,3 @@ class _Run:
             digest.update(self._pairs.rgb[index].tobytes())
             digest.update(self._pairs.hs[index].tobytes())
         return digest.hexdigest()
-
-
-def _under(prefix: str, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): each for name, each in kept.items() if name.startswith(prefix)}

@@ -8,24 +8,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hsi_toolkit.datasets import PatchSet
 from hsi_toolkit.errors import ModelError, OutOfMemoryError, ParameterError
-from hsi_toolkit.files import atomic_path
 from hsi_toolkit.inference.devices import describe_device
 from hsi_toolkit.models.codecs import Codec, make_codec
 from hsi_toolkit.progress import Pace, Progress
+from hsi_toolkit.training.run_files import load_run, optimizer_groups, restore_optimizer, save_run
 
 Loss = Literal["mse", "l1"]
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 _LOSSES: dict[Loss, nn.Module] = {"mse": nn.MSELoss(), "l1": nn.L1Loss()}
 
 
@@ -124,7 +121,7 @@ class _Run:
         self.validated: list[float] = []
         self.best: dict[str, Tensor] = {}
         named = {key: value for key, value in asdict(config).items() if key not in ("workers", "epochs")}
-        self._identity = {"config": named, "patches": [path.name for path in training.paths]}
+        self._identity = json.dumps({"config": named, "patches": [path.name for path in training.paths]})
 
     def epoch(self, epoch: int, progress: Progress) -> None:
         """Train on all patches in random order, then validate."""
@@ -193,16 +190,10 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write parameters, the best ones, the optimiser's moments and the curves, whole or not at all."""
-        tensors = {f"codec.{name}": value for name, value in self.codec.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        for name, parameter in self.codec.named_parameters():
-            tensors |= {f"{kind}.{name}": self._optimizer.state[parameter][kind] for kind in _MOMENTS}
-            steps = float(self._optimizer.state[parameter]["step"])
-        run = json.dumps(
-            {**self._identity, "losses": self.losses, "validated": self.validated, "steps": steps}
-        )
-        with atomic_path(path) as temporary:
-            save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, temporary, {"run": run})
+        groups = {"codec": self.codec.state_dict(), "best": self.best}
+        groups |= optimizer_groups(self._optimizer, self.codec)
+        curves = {"losses": self.losses, "validated": self.validated}
+        save_run(path, identity=self._identity, state=curves, groups=groups)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of the same run.
@@ -210,32 +201,19 @@ class _Run:
         Raises:
             ModelError: it is damaged or belongs to another run.
         """
-        try:
-            with safe_open(path, "pt", device=str(self._device)) as file:
-                run = json.loads((file.metadata() or {})["run"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            identity = {key: run[key] for key in self._identity}
-            self.losses, self.validated = list(map(float, run["losses"])), list(map(float, run["validated"]))
-            steps = float(run["steps"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{path} is no checkpoint of a codec's training, or damaged.", "Remove it to start anew."
-            ) from error
-        if identity != json.loads(json.dumps(self._identity)):
+        stored = load_run(path, self._identity)
+        if stored is None:
             raise ModelError(
                 f"{path} belongs to a training with other patches or settings.",
                 "Remove it to start anew, or repeat the settings it was started with.",
             )
-        self.codec.load_state_dict(_under("codec", tensors))
-        self.best = {name: value.cpu() for name, value in _under("best", tensors).items()}
-        for name, parameter in self.codec.named_parameters():
-            moments = {kind: tensors[f"{kind}.{name}"] for kind in _MOMENTS}
-            self._optimizer.state[parameter] = {"step": torch.tensor(steps), **moments}
-
-
-def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{name}."
-    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+        self.codec.load_state_dict(stored.groups["codec"])
+        restore_optimizer(self._optimizer, self.codec, stored.groups)
+        self.best = stored.groups["best"]
+        self.losses, self.validated = (
+            [float(loss) for loss in cast(list[float], stored.state[name])]
+            for name in ("losses", "validated")
+        )
 
 
 def _check(training: PatchSet, validation: PatchSet, config: CodecConfig, codec: Codec) -> None:
