@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -239,19 +239,19 @@ class Denoiser:
         return CleanBlock(given, clean, y0)
 
 
-class _Rows:
+class _Rows(Protocol):
     """Takes rows of components as they come, and gives filtered ones."""
 
     def push(self, components: Tensor, known: Tensor) -> Tensor:
         """Rows (n, rows, cols) in, with (rows, cols) bool, where there are data; rows that are done out."""
-        raise NotImplementedError
+        ...
 
     def finish(self) -> Tensor:
         """The rows that are left."""
-        raise NotImplementedError
+        ...
 
 
-class _Weighted(_Rows):
+class _Weighted:
     """Each pixel alone, its components weighted by their share of signal."""
 
     def __init__(self, gain: Tensor) -> None:
@@ -264,7 +264,7 @@ class _Weighted(_Rows):
         return self._gain.new_zeros(len(self._gain), 0, 0)
 
 
-class _Smoothed(_Rows):
+class _Smoothed:
     """Filtered with their surroundings; pixels without data have the values of others."""
 
     def __init__(self, images: CollaborativeFilter) -> None:

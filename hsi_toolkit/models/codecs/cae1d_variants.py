@@ -9,6 +9,7 @@ are this project's, released files of the two do not load, and their published a
 """
 
 import itertools
+from abc import abstractmethod
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -47,12 +48,12 @@ class _Variant(Codec):
         )
 
     @staticmethod
-    def _down(inputs: int, outputs: int) -> nn.Module:
-        raise NotImplementedError
+    @abstractmethod
+    def _down(inputs: int, outputs: int) -> nn.Module: ...
 
     @staticmethod
-    def _up(inputs: int, outputs: int) -> nn.Module:
-        raise NotImplementedError
+    @abstractmethod
+    def _up(inputs: int, outputs: int) -> nn.Module: ...
 
     @property
     def config(self) -> dict[str, int | bool]:

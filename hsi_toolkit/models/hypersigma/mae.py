@@ -5,6 +5,7 @@ oddities of the published code are part of the released weights and kept: no pos
 encoder, and the spectral decoder's position table is all zeros.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -70,7 +71,7 @@ class Prediction(NamedTuple):
     latent: Tensor
 
 
-class MaskedAutoencoder(nn.Module):
+class MaskedAutoencoder(nn.Module, ABC):
     """Encoder of visible tokens and decoder of all; what a token is, subclasses say."""
 
     def __init__(self, config: MAEConfig, length: int, values: int, decoder_positions: Tensor) -> None:
@@ -95,13 +96,13 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.decoder_pred = nn.Linear(dim, values)
 
+    @abstractmethod
     def tokens_of(self, imgs: Tensor) -> tuple[Tensor, Grid]:
         """Embedded tokens (N, length, dim) and their grid."""
-        raise NotImplementedError
 
+    @abstractmethod
     def target(self, imgs: Tensor) -> Tensor:
         """What is to be predicted, (N, length, values)."""
-        raise NotImplementedError
 
     def forward(self, imgs: Tensor, mask_ratio: float = 0.75, noise: Tensor | None = None) -> Prediction:
         """Hide ``mask_ratio`` of the tokens of images (N, bands, img_size, img_size) and predict all.
