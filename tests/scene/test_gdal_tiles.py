@@ -129,3 +129,41 @@ def test_a_damaged_tile_is_an_error(path: Path, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(SceneError, match=damaged.name):
             list(iter_blocks(scene, rows=ROWS))
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+@pytest.mark.parametrize("predictor", [1, 2])
+@pytest.mark.parametrize("compress", ["deflate", "lzw", "zstd"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])
+def test_every_compression_decodes_to_what_gdal_gives(
+    tmp_path: Path, dtype: str, compress: str, predictor: int, interleave: str
+) -> None:
+    target = tmp_path / "scene.tif"
+    values = np.random.default_rng(6).integers(0, 250, (5, 70, 100)).astype(dtype)
+    profile = {"driver": "GTiff", "width": 100, "height": 70, "count": 5, "dtype": dtype, "tiled": True}
+    options = {"compress": compress, "predictor": predictor, "interleave": interleave}
+    with rasterio.open(target, "w", blockxsize=32, blockysize=32, **profile, **options) as dataset:
+        dataset.write(values)
+    scene = open_scene(target)
+    np.testing.assert_array_equal(scene.values, values)
+    np.testing.assert_array_equal(scene[[3, 1], 30:40, 20:97].values, values[[3, 1], 30:40, 20:97])
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_tiles_that_are_not_stored_hold_no_data(tmp_path: Path, interleave: str) -> None:
+    target = tmp_path / "sparse.tif"
+    profile = {"driver": "GTiff", "width": 96, "height": 64, "count": 3, "dtype": "int16", "nodata": -5}
+    options = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "zstd", "SPARSE_OK": "TRUE"}
+    with rasterio.open(target, "w", interleave=interleave, **profile, **options) as dataset:
+        dataset.write(np.full((3, 32, 32), 7, np.int16), window=rasterio.windows.Window(32, 32, 32, 32))
+    values = open_scene(target).values
+    assert (values[:, 32:, 32:64] == 7).all()
+    assert np.isnan(values[:, :32]).all()
+    assert np.isnan(values[:, 32:, 64:]).all()
+
+
+def test_the_usual_tiles_are_not_left_to_gdal(path: Path) -> None:
+    source = GdalSource(Dataset(path), (BANDS, ROWS, COLUMNS), Calibration(), False, 1 << 26)
+    tiles = source._tile_rows()
+    assert tiles is not None
+    assert (tiles.decoder is not None) == (path.stem in ("pixel", "band", "one"))
