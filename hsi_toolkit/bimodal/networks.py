@@ -18,6 +18,7 @@ from hsi_toolkit.models.bimae import (
     BiMAEConfig,
     ClassifierConfig,
     Modality,
+    TokenEncoder,
     WideAttention,
 )
 from hsi_toolkit.models.bundle import ModelBundle
@@ -33,6 +34,9 @@ CLASSIFIER, CLASSIFIER_KIND = "bimae_classifier", "object_classifier"
 
 #: Narrow and shallow enough for a processor and a few hundred objects; not among the published ones.
 MINI = BiMAEConfig(dim=48, depth=2, decoder_dim=32)
+
+#: The middle of the values that images have.
+_GREY = 0.5
 
 #: Far beyond any real network; a description of nonsense must not take all memory.
 _LARGEST = 100_000
@@ -97,7 +101,8 @@ def load_pretrained(name: str) -> Pretrained:
     described = bundle.metadata
     if described.architecture.name != PRETRAINED:
         raise ModelError(
-            f"{path} is no pretrained BiMAE, but a {described.kind} of {described.architecture.name}.",
+            f"{path} is no pretrained BiMAE, but a model of the kind {described.kind!r} "
+            f"({described.architecture.name}).",
             "Give one that 'hsi bimae pretrain' made, or weights of the original (.h5).",
         )
     preprocessing = described.preprocessing
@@ -157,11 +162,11 @@ def described(config: BiMAEConfig) -> dict[str, Json]:
     return dict(asdict(config))
 
 
-def initialised(build: Callable[[], Network], seed: int) -> Network:
+def initialised(build: Callable[[], Network], config: BiMAEConfig, seed: int) -> Network:
     """A network with random weights as Keras draws them: uniform after Glorot, biases zero.
 
     Keras counts the first axis of an attention's kernel (width, heads, width) among the pixels of a filter,
-    so that queries, keys and values begin small.
+    so that queries, keys and values begin small. Sizes that are not published begin with centred images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -178,7 +183,28 @@ def initialised(build: Callable[[], Network], seed: int) -> Network:
                     nn.init.uniform_(projection.weight, -limit, limit)
                 limit = math.sqrt(3 / (heads * dim))
                 nn.init.uniform_(module.attention_output.weight, -limit, limit)
+            elif isinstance(module, TokenEncoder) and not _published(config):
+                _centre(module)
     return network
+
+
+def _published(config: BiMAEConfig) -> bool:
+    return any(
+        (config.dim, config.heads, config.depth) == (size.dim, size.heads, size.depth)
+        for size in SIZES.values()
+    )
+
+
+def _centre(encoder: TokenEncoder) -> None:
+    """Let the biases take mid-grey from every patch, and a hidden patch begin as grey.
+
+    Values from 0 to 1 have their mean in common. Projected, it outweighs all that differs between tokens and
+    between objects, and layer norms keep its direction and drop its length: a small network sees nothing
+    else for a thousand steps, or until its training ends.
+    """
+    with torch.no_grad():
+        encoder.projection.bias.copy_(-_GREY * encoder.projection.weight.sum(dim=1))
+        encoder.mask_token.add_(_GREY)
 
 
 def new_classifier(
@@ -189,7 +215,7 @@ def new_classifier(
     Raises:
         ModelError: the pretrained weights do not fit.
     """
-    network = initialised(lambda: BiMAEClassifier(config), seed)
+    network = initialised(lambda: BiMAEClassifier(config), config.network, seed)
     if pretrained is not None:
         _take_over(network, pretrained, config.modality)
     return network

@@ -13,7 +13,7 @@ from hsi_toolkit.bimodal.pairs import Classes, Pairs, Preparation, spectra_from_
 from hsi_toolkit.bimodal.pretraining import BiMAEPretraining, pretrain_bimae
 from hsi_toolkit.bimodal.steps import batch_for, epochs_for, predict, turned
 from hsi_toolkit.errors import Cancelled, LabelError, ModelError, ParameterError
-from hsi_toolkit.models.bimae import BiMAEConfig, ClassifierConfig
+from hsi_toolkit.models.bimae import SIZES, BiMAEConfig, ClassifierConfig
 from hsi_toolkit.models.zoo import import_model
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.spectral.resample import SensorBands
@@ -147,6 +147,22 @@ def test_weights_begin_as_keras_draws_them() -> None:
     assert (attention.query.bias == 0).all()
     fc1 = network.encoder.blocks[0].mlp.fc1.weight
     assert 0.9 * (6 / (5 * 64)) ** 0.5 < fc1.abs().max() < (6 / (5 * 64)) ** 0.5
+
+
+def test_grey_is_nothing_to_a_small_network_at_first() -> None:
+    config = ClassifierConfig(NETWORK, 3)
+    encoder = new_classifier(config, None, 0).hs_patch_encoder
+    grey = torch.full((1, NETWORK.bands, NETWORK.patch**2), 0.5)
+    torch.testing.assert_close(encoder(grey)[0], encoder.pos_emb.weight, atol=1e-6, rtol=0)
+    assert encoder.mask_token.mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_published_sizes_begin_as_published() -> None:
+    small = replace(SIZES["tiny"], patch=4, bands=10, rgb_patches=4)
+    encoder = new_classifier(ClassifierConfig(small, 3), None, 0).hs_patch_encoder
+    assert (encoder.projection.bias == 0).all()
+    assert encoder.mask_token.mean().item() == pytest.approx(0.0, abs=0.1)
+    assert encoder.pos_emb.weight.abs().max() <= 0.05
 
 
 def test_one_class_cannot_be_trained(pairs: Pairs) -> None:
