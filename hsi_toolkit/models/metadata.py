@@ -153,7 +153,7 @@ class ModelMetadata:
         centres = bands.wavelength if bands else None
         entries: dict[str, Json] = {
             "Name": self.name,
-            "Kind": self.kind,
+            "Kind": self.kind.replace("_", " "),
             "Network": self.architecture.name,
             "Bands": None if bands is None else f"{len(bands)} of {bands.scene_bands}",
             "Wavelengths": f"{min(centres):.0f} to {max(centres):.0f} nm" if centres else None,
@@ -165,7 +165,9 @@ class ModelMetadata:
             "Labels": origin.labels,
             "Made from": origin.source,
             "Parameters": dict(origin.parameters) or None,
-            "Metrics": dict(origin.metrics) or None,
+            # Losses epoch by epoch are for a curve.
+            "Metrics": {name: each for name, each in origin.metrics.items() if not isinstance(each, list)}
+            or None,
             "Seed": origin.seed,
             "Licence": origin.licence,
             "Written by": f"hsi_toolkit {origin.code_version}",

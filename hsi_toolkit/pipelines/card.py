@@ -25,7 +25,7 @@ def run(task: Card, progress: Progress) -> Mapping[str, object]:
         temporary.write_text(html, encoding="utf-8")
     progress.report(1.0)
     return {
-        "summary": f"Card of {metadata.name}, a {metadata.kind} model.",
+        "summary": f"Card of {metadata.name} ({metadata.kind.replace('_', ' ')}).",
         "outputs": {"card": str(target)},
         "card": metadata.card(),
     }

@@ -37,7 +37,6 @@ _ARCHITECTURES = {
     "bimae": "BiMAE, bimodal masked autoencoder",
     "bimae_classifier": "BiMAE encoder and a classifier of objects",
 }
-_KINDS = {OF_OBJECTS: "classifier of objects"}
 _GIVEN = {"bimodal": "both images", "rgb": "the colour image alone", "hs": "the hyperspectral image alone"}
 
 
@@ -111,7 +110,7 @@ def _given(metadata: ModelMetadata, bands: str) -> str:
 def _facts(metadata: ModelMetadata, size: int) -> dict[str, str]:
     preprocessing, origin = metadata.preprocessing, metadata.provenance
     return {
-        "Kind": _KINDS.get(metadata.kind, metadata.kind),
+        "Kind": metadata.kind.replace("_", " "),
         "Sensor": (preprocessing.sensor or "not stated") if preprocessing else "any",
         "Quantity": (preprocessing.quantity or "not stated") if preprocessing else "any",
         "Licence": origin.licence,

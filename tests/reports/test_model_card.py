@@ -233,7 +233,7 @@ def test_a_classifier_of_objects_speaks_of_objects(of_objects: ModelMetadata) ->
     assert (
         "Tells 3 classes of objects apart from a colour image and 40 bands between 420 and 2400 nm." in text
     )
-    assert "Kind classifier of objects" in text
+    assert "Kind object classifier" in text
     assert "object_classifier" not in text
     assert "60 objects" in text
     assert "Trained on objects" in text
