@@ -214,7 +214,7 @@ def _bundle(trained: _Trained, task: BimaeFinetune) -> ModelBundle:
             source=None if task.from_scratch else task.weights,
             licence="as the data",
             seed=task.seed,
-            parameters={name: plain_json(value) for name, value in settings_of(task).items()},
+            parameters={name: plain_json(value) for name, value in _used(trained, task).items()},
             metrics={**metrics, "losses": list(trained.losses)},
         ),
         extra={
@@ -226,6 +226,20 @@ def _bundle(trained: _Trained, task: BimaeFinetune) -> ModelBundle:
         },
     )
     return ModelBundle(metadata, parts(network=trained.network.state_dict()))
+
+
+def _used(trained: _Trained, task: BimaeFinetune) -> dict[str, object]:
+    """The parameters, with the values that training found by itself in place of defaults."""
+    prepared, objects = trained.pairs.preparation, int(trained.learned.sum())
+    found: dict[str, object] = {
+        "epochs": len(trained.losses),
+        "batch_size": batch_for(task.batch_size, objects),
+        "patch_size": prepared.patch,
+        "image_size": prepared.side,
+    }
+    if task.weights:
+        found["size"] = None
+    return {**settings_of(task), **found}
 
 
 def _report(trained: _Trained, bundle: ModelBundle, task: BimaeFinetune) -> ReportContent:
