@@ -19,6 +19,7 @@ from hsi_toolkit.models.metadata import (
     plain_json,
 )
 from hsi_toolkit.reports.accuracy import AccuracyReport
+from hsi_toolkit.reports.model_figures import OF_OBJECTS
 from hsi_toolkit.spectral.resample import SensorBands
 from hsi_toolkit.training.labels import Labels
 from hsi_toolkit.training.leakage import TrainingPixels
@@ -80,6 +81,10 @@ def open_classifier(name: str | Path) -> tuple[ModelBundle, SceneClassifier]:
     bundle = ModelBundle.load(path)
     architecture = bundle.metadata.architecture
     if bundle.metadata.kind != "classifier" or architecture.name not in ARCHITECTURES:
+        if bundle.metadata.kind == OF_OBJECTS:
+            raise ModelError(
+                f"{path} tells whole objects apart and not pixels.", "Use it with 'hsi bimae classify'."
+            )
         raise ModelError(
             f"{path} holds a model of the kind {bundle.metadata.kind!r}, which has no classes.",
             "Train a classifier from it with 'hsi train --weights'.",

@@ -210,3 +210,30 @@ def test_other_models_are_refused(
     labelled = {**layers, "labels": str(tray.objects), "field": "kind", "weights": str(trained)}
     with pytest.raises(ModelError, match="is no pretrained BiMAE"):
         run(TASKS["bimae_finetune"](output=str(tmp_path / "m.safetensors"), **labelled))
+    with pytest.raises(ModelError, match="tells whole objects apart and not pixels"):
+        run(TASKS["classify"](scene=layers["scene"], model=str(trained), output=str(tmp_path / "m.tif")))
+
+
+def test_a_model_states_what_it_learned_from(trained: Path) -> None:
+    metadata = ModelBundle.read_metadata(trained)
+    labelled, report = (
+        metadata.extra["labelled"],
+        json.loads(trained.with_name("report.json").read_text("utf-8")),
+    )
+    assert isinstance(labelled, dict)
+    assert labelled["objects"] == 17 - report["accuracy"]["objects"]
+    assert sum(each["objects"] for each in labelled["classes"]) == labelled["objects"]  # type: ignore[union-attr, index, misc, call-overload]
+    used = metadata.provenance.parameters
+    assert (used["epochs"], used["patch_size"], used["image_size"], used["size"]) == (1, 6, 24, None)
+    assert used["batch_size"] == 8
+
+
+def test_cards_say_what_a_model_is(trained: Path, pretrained: Path, tmp_path: Path) -> None:
+    for model, kind, said in (
+        (trained, "object classifier", "Tells 6 classes of objects apart from a colour image and 40 bands"),
+        (pretrained, "pretrained", "hsi bimae finetune"),
+    ):
+        page = tmp_path / f"{model.stem}.html"
+        result = run(TASKS["card"](model=str(model), output=str(page)))
+        assert result["summary"] == f"Card of {model.stem} ({kind})."
+        assert said in page.read_text(encoding="utf-8")
