@@ -46,7 +46,8 @@ def noise_levels(differences: StreamingCovariance, sample: Float32 | None = None
         if foreign < _HARMLESS or within.sum() < max(fewest, _LEAST * len(within)):
             break
         known = within
-        sigma, residual_of = _unexplained(np.cov(sample[:, known].astype(np.float64)), int(known.sum()))
+        covariance = np.atleast_2d(np.cov(sample[:, known].astype(np.float64)))
+        sigma, residual_of = _unexplained(covariance, int(known.sum()))
     return sigma
 
 

@@ -25,7 +25,6 @@ from hsi_toolkit.models.hypersigma.superresolution import (
     superresolution_config,
 )
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.scene import sample_pixels
 from hsi_toolkit.training.per_scene import (
     Learning,
     Recipe,
@@ -36,7 +35,14 @@ from hsi_toolkit.training.per_scene import (
     mixed_precision,
     tile_side,
 )
-from hsi_toolkit.training.scene_tiles import Scaling, most_tiles, random_pixels, training_tiles
+from hsi_toolkit.training.scene_tiles import (
+    Scaling,
+    most_tiles,
+    padded,
+    quantile_scaling,
+    random_pixels,
+    training_tiles,
+)
 
 Float32 = NDArray[np.float32]
 
@@ -47,9 +53,6 @@ TILES = 64
 BATCH = 2
 LEARNING_RATE = 2e-4
 WEIGHT_DECAY = 1e-4
-
-QUANTILES = 0.001, 0.999
-_SAMPLE_PIXELS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +81,7 @@ class LearnedSharpener:
     def _predict(self, tiles: Float32) -> Float32:
         with torch.inference_mode(), mixed_precision(self.device):
             coarse = torch.from_numpy(self.scaling.apply(tiles)).to(self.device)
-            sharp = self.network(coarse, enlarged(coarse, self.scale)).float()
-            sharp = consistent(sharp, coarse)
+            sharp = consistent(_sharpened(self.network, coarse, self.scale), coarse)
         unscaled = self.scaling.undo(sharp.cpu().numpy())
         return F.pixel_unshuffle(torch.from_numpy(unscaled), self.scale).numpy()
 
@@ -94,13 +96,14 @@ def learn_sharpener(
         scale: 2, 4 or 8.
 
     Raises:
-        SceneError: the scene is smaller than a sharp tile.
+        SceneError: the scene is smaller than a sharp tile, or has no data.
         ModelError: the weights cannot be used.
         Cancelled: the user asked to stop.
     """
 
     def build(size: TransformerSize) -> FusionSuperResolution:
-        config = superresolution_config(int(scene.sizes["band"]), tile_side(size, SIDE), size=size)
+        channels = max(int(scene.sizes["band"]), size.heads)
+        config = superresolution_config(channels, tile_side(size, SIDE), size=size)
         network = FusionSuperResolution(config, scale)
         _begin_with_bicubic(network)
         return network
@@ -114,21 +117,26 @@ def learn_sharpener(
             f"takes {side} × {side}.",
             "Choose a smaller scale, or give a guide.",
         )
-    sample = sample_pixels(scene, _SAMPLE_PIXELS, start.seed)
-    low, high = np.quantile(sample, QUANTILES, axis=0)
-    scaling = Scaling.of(low, high - low)
+    scaling = quantile_scaling(scene, start.seed)
     rows, cols = random_pixels(scene, min(TILES, most_tiles(scene, side)), start.seed)
     sharp = training_tiles(scene, rows, cols, side, scaling.apply, progress.part(0.02, 0.1))
 
     def loss(batch: Samples) -> Tensor:
         (wanted,) = batch
         coarse = F.avg_pool2d(wanted, scale)
-        return F.l1_loss(network(coarse, enlarged(coarse, scale)).float(), wanted)
+        return F.l1_loss(_sharpened(network, coarse, scale), wanted)
 
     recipe = Recipe(epochs, BATCH, LEARNING_RATE, WEIGHT_DECAY, seed=start.seed)
     curve = fit(network, (sharp,), loss, recipe, augment=flipped, progress=progress.part(0.1, 1.0))
     learning = Learning(begun.size, begun.taken, curve)
     return LearnedSharpener(network, scale, scaling, learning, device)
+
+
+def _sharpened(network: FusionSuperResolution, coarse: Tensor, scale: int) -> Tensor:
+    bands = coarse.shape[1]
+    coarse = padded(coarse, network.config.bands)
+    sharp: Tensor = network(coarse, enlarged(coarse, scale))
+    return sharp[:, :bands].float()
 
 
 def enlarged(coarse: Tensor, scale: int) -> Tensor:

@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 from affine import Affine
 
-from hsi_toolkit.denoising.learned import learn_denoiser
+from hsi_toolkit.denoising.learned import SceneDenoiser, learn_denoiser, released_denoiser
 from hsi_toolkit.fusion.learned import learn_sharpener
+from hsi_toolkit.pipelines.denoise import survey_scene
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter
 from hsi_toolkit.scene.blocks import values_of
@@ -24,20 +25,23 @@ from hsi_toolkit.training.per_scene import Start
 _LEARNING = 0.8
 """Part of the work that training takes, about."""
 
+_SURVEY = 0.1
+"""Part of training that it takes to look at the whole scene, about."""
+
 
 def learned_denoise(task: Denoise, scene: xr.DataArray, progress: Progress) -> Mapping[str, object]:
     """Train, denoise and write; the result of the task without its outputs."""
     used = np.flatnonzero(scene["good"].to_numpy())
     good = scene.isel(band=used)
-    denoiser = learn_denoiser(good, _start(task), task.epochs, progress.part(0.0, _LEARNING))
-    squares, pixels = np.zeros(len(used)), 0
+    denoiser = _denoiser(task, good, progress.part(0.0, _LEARNING))
+    squares, pixels = np.zeros(len(used)), np.zeros(len(used), np.int64)
     raster = partial(RasterWriter, like=scene, overwrite=task.overwrite, **bands_of(scene))
     with ExitStack() as stack:
         clean = stack.enter_context(raster(task.output))
         removed = None
         if task.difference:
             removed = stack.enter_context(raster(task.difference))
-        for rows in denoiser.rows(good, progress.part(_LEARNING, 1.0)):
+        for rows in denoiser.rows(progress.part(_LEARNING, 1.0)):
             given = values_of(scene.isel(y=slice(rows.y0, rows.y0 + rows.data.shape[1])))
             cube = given.copy()
             cube[used] = rows.data
@@ -46,8 +50,8 @@ def learned_denoise(task: Denoise, scene: xr.DataArray, progress: Progress) -> M
                 removed.write(given - cube, rows.y0)
             difference = np.nan_to_num(given[used].astype(np.float64) - rows.data)
             squares += np.square(difference).sum(axis=(1, 2))
-            pixels += int(np.isfinite(rows.data[0]).sum())
-    spread = np.sqrt(squares / max(1, pixels))
+            pixels += np.isfinite(rows.data).sum(axis=(1, 2))
+    spread = np.sqrt(squares / np.maximum(pixels, 1))
     learning = denoiser.learning
     bad = scene.sizes["band"] - len(used)
     return {
@@ -60,6 +64,15 @@ def learned_denoise(task: Denoise, scene: xr.DataArray, progress: Progress) -> M
             for band, value in zip(used, spread, strict=True)
         ],
     }
+
+
+def _denoiser(task: Denoise, scene: xr.DataArray, progress: Progress) -> SceneDenoiser:
+    start = _start(task)
+    released = released_denoiser(scene, start, progress.part(0.0, _SURVEY))
+    if released is not None:
+        return released
+    survey = survey_scene(scene, "auto", progress.part(0.0, _SURVEY))
+    return learn_denoiser(scene, survey.model, start, task.epochs, progress.part(_SURVEY, 1.0))
 
 
 def learned_superresolve(task: Superresolve, scene: xr.DataArray, progress: Progress) -> Mapping[str, object]:

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch.nn import functional
 
+from hsi_toolkit.errors import SceneError
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.scene import read_windows
+from hsi_toolkit.scene import read_windows, sample_pixels
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.intp]
@@ -17,7 +19,11 @@ Index = NDArray[np.intp]
 TILE_BYTES = 192 << 20
 """Float32 bytes that training tiles take together."""
 
+QUANTILES = 0.001, 0.999
+"""Values of a band that ``quantile_scaling`` brings to 0 and 1."""
+
 _AT_ONCE_BYTES = 32 << 20
+_SAMPLE_PIXELS = 20_000
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,30 @@ class Scaling:
         return unscaled
 
 
+def quantile_scaling(scene: xr.DataArray, seed: int) -> Scaling:
+    """The scaling of a scene (band, y, x) to values of about 0 to 1, from a sample of its pixels.
+
+    Raises:
+        SceneError: the scene has no data, or cannot be read.
+    """
+    sample = sample_pixels(scene, _SAMPLE_PIXELS, seed)
+    if not len(sample):
+        raise SceneError("No pixel of the scene has data.", "Check the scene's nodata value and bad bands.")
+    low, high = np.quantile(sample, QUANTILES, axis=0)
+    return Scaling.of(low, high - low)
+
+
 def most_tiles(scene: xr.DataArray, side: int) -> int:
     """Tiles of (side, side) pixels that fit into ``TILE_BYTES``, at least two."""
     return max(2, TILE_BYTES // (4 * int(scene.sizes["band"]) * side * side))
+
+
+def padded(tiles: torch.Tensor, bands: int) -> torch.Tensor:
+    """Tiles (n, …, rows, columns) with empty bands behind theirs, so that there are ``bands``.
+
+    Where a network has as many channels as there are bands, each of its attention heads takes at least one.
+    """
+    return functional.pad(tiles, (0, 0, 0, 0, 0, bands - tiles.shape[1]))
 
 
 def random_pixels(scene: xr.DataArray, count: int, seed: int) -> tuple[Index, Index]:

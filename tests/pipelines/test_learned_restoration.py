@@ -5,8 +5,8 @@ import pytest
 import torch
 import xarray as xr
 
-from hsi_toolkit.denoising.learned import learn_denoiser
-from hsi_toolkit.errors import Cancelled, ModelError, ParameterError, SceneError
+from hsi_toolkit.denoising.learned import learn_denoiser, released_denoiser
+from hsi_toolkit.errors import Cancelled, HsiError, ModelError, ParameterError, SceneError
 from hsi_toolkit.models.bundle import ModelBundle, ModelMetadata, parts
 from hsi_toolkit.models.hypersigma.denoising import FusionDenoiser, denoising_config
 from hsi_toolkit.models.hypersigma.description import described
@@ -14,6 +14,7 @@ from hsi_toolkit.models.hypersigma.encoders import SIZES, TransformerSize
 from hsi_toolkit.models.importing import DENOISER
 from hsi_toolkit.models.metadata import Architecture
 from hsi_toolkit.pipelines import run
+from hsi_toolkit.pipelines.denoise import survey_scene
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, open_scene
 from hsi_toolkit.tasks import TASKS
@@ -39,16 +40,22 @@ def clean_cube(rows=40, columns=36):
     return np.einsum("bm,myx->byx", mixing, maps).astype(np.float32) * 100
 
 
+def as_scene(cube):
+    return xr.DataArray(cube, dims=("band", "y", "x"), coords={"good": ("band", np.ones(len(cube), bool))})
+
+
+def written(path, cube, good=None):
+    with RasterWriter(path, like=as_scene(cube), count=len(cube), good=good) as writer:
+        writer.write(cube, 0)
+    return path
+
+
 @pytest.fixture
 def scene_path(tmp_path):
     """A noisy scene whose third band is bad and whose corner is without data."""
     cube = clean_cube() + np.random.default_rng(1).normal(0, 10, (BANDS, 40, 36)).astype(np.float32)
     cube[:, :2, :2] = np.nan
-    path = tmp_path / "scene.tif"
-    like = xr.DataArray(cube, dims=("band", "y", "x"))
-    with RasterWriter(path, like=like, count=BANDS, good=np.arange(BANDS) != 2) as writer:
-        writer.write(cube, 0)
-    return path
+    return written(tmp_path / "scene.tif", cube, np.arange(BANDS) != 2)
 
 
 def task(name, **values):
@@ -109,16 +116,76 @@ def test_a_released_denoiser_of_other_bands_is_refused(scene_path, tmp_path):
     released(tmp_path / "denoiser.safetensors", 9)
     start = Start(weights=str(tmp_path / "denoiser.safetensors"), device="cpu")
     with pytest.raises(ModelError, match="is for 9 bands, and 5 bands of the scene are good"):
-        learn_denoiser(open_scene(scene_path).hsi.good_bands, start, 1, Progress())
+        released_denoiser(open_scene(scene_path).hsi.good_bands, start, Progress())
 
 
-def test_training_to_denoise_can_be_cancelled(scene_path):
-    class Cancelling(Progress):
+@pytest.mark.parametrize("moment", [0.02, 0.1, 0.5, 0.9])
+def test_denoising_can_be_cancelled_at_any_time_and_leaves_nothing(scene_path, tmp_path, moment):
+    class Late(Progress):
+        fraction = 0.0
+
+        def report(self, fraction, message=""):
+            assert fraction >= self.fraction - 1e-9, message
+            self.fraction = fraction
+
         def cancelled(self):
-            return True
+            return self.fraction > moment
 
     with pytest.raises(Cancelled):
-        learn_denoiser(open_scene(scene_path).hsi.good_bands, Start(device="cpu"), 3, Cancelling())
+        run(task("denoise", scene=str(scene_path), output=str(tmp_path / "clean.tif"), epochs=3), Late())
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["scene.tif"]
+
+
+def test_training_takes_more_noise_than_the_projection_it_starts_from(monkeypatch):
+    monkeypatch.setattr("hsi_toolkit.denoising.learned.TILES", 16)
+    monkeypatch.setattr("hsi_toolkit.denoising.learned.LEARNING_RATE", 0.01)
+    clean = clean_cube()
+    noisy = clean + np.random.default_rng(3).normal(0, 10, clean.shape).astype(np.float32)
+    scene = as_scene(noisy)
+    model = survey_scene(scene, "subspace", Progress()).model
+    errors = {}
+    for epochs in (0, 18):
+        learned = learn_denoiser(scene, model, Start(device="cpu"), epochs, Progress())
+        found = np.concatenate([rows.data for rows in learned.rows(Progress())], axis=1)
+        errors[epochs] = float(np.sqrt(np.mean((found - clean) ** 2)))
+    # Three of six dimensions hold signal, so that half of the noise's power is gone by then.
+    assert errors[0] == pytest.approx(10 * np.sqrt(0.5), rel=0.05)
+    assert errors[18] < 0.9 * errors[0]
+
+
+def test_a_gap_in_a_spectrum_takes_no_other_band_with_it(tmp_path):
+    cube = clean_cube() + np.random.default_rng(1).normal(0, 5, (BANDS, 40, 36)).astype(np.float32)
+    cube[4, 7, 9] = np.nan
+    path, output = written(tmp_path / "scene.tif", cube), tmp_path / "clean.tif"
+    run(task("denoise", scene=str(path), output=str(output), epochs=1))
+    found = open_scene(output).values
+    assert np.argwhere(np.isnan(found)).tolist() == [[4, 7, 9]]
+    assert np.abs(found[:4, 7, 9] - clean_cube()[:4, 7, 9]).max() < 20
+
+
+@pytest.mark.parametrize(
+    ("bands", "shape"), [(1, (20, 25)), (60, (9, 40)), (200, (17, 16)), (425, (30, 3)), (60, (1, 1))]
+)
+@pytest.mark.parametrize("name", ["denoise", "superresolve"])
+def test_any_size_and_number_of_bands_gives_a_result_or_a_sentence(tmp_path, name, bands, shape):
+    y, x = np.mgrid[: shape[0], : shape[1]] / 5.0
+    spectra = np.random.default_rng(0).random((bands, 2)) + 1
+    cube = np.einsum("bm,myx->byx", spectra, np.stack([np.sin(x) + 2, np.cos(y) + 2]))
+    cube += np.random.default_rng(1).normal(0, 0.05, cube.shape)
+    path, output = written(tmp_path / "scene.tif", cube.astype(np.float32)), tmp_path / "out.tif"
+    denoise_or_sharpen = task(name, scene=str(path), output=str(output), epochs=1)
+    # One pixel has no noise to measure, and sharpening trains on what is twice a tile's side.
+    if max(shape) == 1 or (name == "superresolve" and min(shape) < 16):
+        with pytest.raises(HsiError, match="pixel") as caught:
+            run(denoise_or_sharpen)
+        assert caught.value.remedy
+        assert not output.exists()
+        return
+    run(denoise_or_sharpen)
+    times = 2 if name == "superresolve" else 1
+    found = open_scene(output)
+    assert found.shape == (bands, times * shape[0], times * shape[1])
+    assert np.isfinite(found.values).all()
 
 
 def test_sharpening_without_a_guide_keeps_place_and_means(tmp_path, scene_path):
