@@ -1,7 +1,7 @@
 """An invented tray of seeds, photographed in colour and with an imaging spectrometer.
 
-Some kinds differ in shape alone, which the spectrometer's coarse pixels hardly show; others in what they
-hold, which shows beyond the visible light alone. No camera tells them all apart.
+Some kinds differ in shape alone, which the spectrometer's pixels hardly show, four times four around a seed;
+others in what they hold, which shows beyond the visible light alone. No camera tells them all apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from hsi_toolkit.scene.writer import RasterWriter
 Floats = NDArray[np.float64]
 
 #: Pixels of the colour image a seed's place is wide, and how many of them a pixel of the spectrometer spans.
-PLACE, COARSER = 96, 16
+PLACE, COARSER = 96, 24
 #: Millimetres a colour pixel covers, as metres on the ground of some coordinate system.
 _PIXEL = 0.2
 _CRS, _CORNER = "EPSG:32633", (400_000.0, 5_800_000.0)
@@ -98,7 +98,8 @@ def _shape(kind: Kind, generator: np.random.Generator) -> NDArray[np.float32]:
     y, x = y - generator.uniform(-0.03, 0.03), x - generator.uniform(-0.03, 0.03)
     angle, radius = generator.uniform(0.0, 2 * np.pi), generator.uniform(0.16, 0.19)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    # Of the same area, however long.
+    # Of the same area, however long or notched: how much of a pixel a seed covers tells no kinds apart.
+    radius /= np.sqrt(_left_by_notch(kind.notch))
     stretch = np.sqrt(kind.elongation * generator.uniform(0.93, 1.07))
     distance = np.hypot(along / stretch, across * stretch) / radius
     # Rough edges, alike for all kinds.
@@ -111,6 +112,12 @@ def _shape(kind: Kind, generator: np.random.Generator) -> NDArray[np.float32]:
         from_notch = np.hypot(along / stretch - radius, across * stretch) / (kind.notch * radius)
         inside = inside / (1 + np.exp((1 - from_notch) * 30))
     return np.asarray(inside, np.float32)
+
+
+def _left_by_notch(notch: float) -> float:
+    """The share of a disc of radius 1 outside another one, whose middle lies on its rim."""
+    lens = notch**2 * np.arccos(notch / 2) + np.arccos(1 - notch**2 / 2) - notch * np.sqrt(4 - notch**2) / 2
+    return float(1 - lens / np.pi)
 
 
 def _spectrum(kind: Kind, generator: np.random.Generator) -> Floats:
