@@ -21,7 +21,7 @@ from hsi_toolkit.reports.model_figures import (
 )
 from hsi_toolkit.reports.model_limits import is_bimae, limits_of, pixel_size
 from hsi_toolkit.reports.model_usage import usage_of
-from hsi_toolkit.reports.pages import data_uri, number, page_template
+from hsi_toolkit.reports.pages import data_uri, moment, number, page_template
 from hsi_toolkit.reports.plots import TrainingCurve, bands_svg, curve_svg
 
 _PARTS = {
@@ -116,7 +116,7 @@ def _facts(metadata: ModelMetadata, size: int) -> dict[str, str]:
         "Licence": origin.licence,
         "Size of the file": f"{size / 1e6:,.1f} MB",
         "Made with": f"hsi_toolkit {origin.code_version}",
-        "Made on": origin.created.replace("T", " ").replace("+00:00", " UTC"),
+        "Made on": moment(origin.created),
     }
 
 

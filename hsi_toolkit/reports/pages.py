@@ -3,6 +3,7 @@
 import math
 from base64 import b64encode
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,13 @@ def page_template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "interval": interval, "number": number, "shown": shown}
+    environment.filters |= {
+        "percent": percent,
+        "interval": interval,
+        "number": number,
+        "shown": shown,
+        "moment": moment,
+    }
     return environment.get_template(name)
 
 
@@ -45,6 +52,15 @@ def number(value: float | None) -> str:
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:,.4g}"
+
+
+def moment(text: str) -> str:
+    """``"2025-01-31 12:00:00 UTC"`` for a time of ISO 8601; anything else as it is."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{time:%Y-%m-%d %H:%M:%S} {time.tzname() or ''}".rstrip()
 
 
 def data_uri(data: bytes | None, kind: str) -> str | None:

@@ -150,6 +150,19 @@ def test_a_report_on_objects_speaks_of_objects() -> None:
     assert '<div class="value">60</div><div class="detail">objects</div>' in text
 
 
+@pytest.mark.parametrize(
+    ("created", "read"),
+    [
+        ("2025-01-31T12:00:05+00:00", "2025-01-31 12:00:05 UTC"),
+        ("2025-01-31T12:00:05", "2025-01-31 12:00:05"),
+        ("last Tuesday, UTC", "last Tuesday, UTC"),
+    ],
+)
+def test_times_are_read_by_people(created: str, read: str) -> None:
+    html = render_html(ReportContent(title="t", kind="Evaluation", created=created))
+    assert f"<dt>Created</dt><dd>{read}</dd>" in html
+
+
 def test_parts_that_are_not_there_do_not_show() -> None:
     html = render_html(ReportContent(title="t", kind="Evaluation", created="now"))
     assert "<h2>" not in html
