@@ -164,6 +164,45 @@ def test_scenes_of_any_size_and_number_of_bands_are_unmixed(tmp_path, bands, sha
     assert result["pixels"] == shape[0] * shape[1]
 
 
+def scattered(bands, shape, seed):
+    """A scene of two materials with noise and a few odd pixels; on another date with another seed."""
+    ground, noise = np.random.default_rng(bands), np.random.default_rng(seed)
+    cube = np.tensordot(ground.uniform(5, 20, (bands, 2)), ground.uniform(size=(2, *shape)), 1)
+    cube += noise.normal(0, 0.1, cube.shape)
+    cube[:, shape[0] // 2, shape[1] // 2] += ground.uniform(2, 5, bands)
+    return cube.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [Anomalies, Target, Change])
+@pytest.mark.parametrize(
+    ("bands", "shape"),
+    [(1, (16, 20)), (60, (70, 5)), (200, (1, 1)), (200, (20, 21)), (425, (3, 50)), (425, (30, 29))],
+)
+def test_any_size_and_number_of_bands_gives_scores_or_a_sentence(tmp_path, kind, bands, shape):
+    first, second = (write(tmp_path / f"{seed}.tif", scattered(bands, shape, seed)) for seed in (1, 2))
+    values = {"output": str(tmp_path / "s.tif"), "method": "hypersigma", "epochs": 1}
+    if kind is Change:
+        values |= {"before": first, "after": second}
+    else:
+        values["scene"] = first
+    if kind is Target:
+        signature = 20 + 5 * np.random.default_rng(5).random((1, bands))
+        values["target"] = str(tmp_path / "target.csv")
+        SpectralLibrary(signature, ("target",), wavelength(bands)).write(values["target"])
+    # A single pixel has nothing to be compared with; change takes two pixels a band to compare spectra.
+    pixels = shape[0] * shape[1]
+    if pixels == 1 or (kind is Change and pixels < 2 * bands):
+        with pytest.raises(HsiError, match="pixel") as caught:
+            run(kind(**values))
+        assert caught.value.remedy
+        assert not (tmp_path / "s.tif").exists()
+        return
+    run(kind(**values))
+    scores = open_scene(values["output"])
+    assert scores.shape == (1, *shape)
+    assert np.isfinite(scores.to_numpy()).all()
+
+
 def test_a_single_pixel_has_nothing_unusual_and_the_error_says_so(tmp_path):
     path = write(tmp_path / "one.tif", np.ones((20, 1, 1), np.float32))
     with pytest.raises(HsiError, match="pixel"):
