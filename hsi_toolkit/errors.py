@@ -14,6 +14,10 @@ class HsiError(Exception):
         self.remedy = remedy
         super().__init__(f"{problem} {remedy}".strip())
 
+    def __reduce__(self) -> tuple[type["HsiError"], tuple[str, str]]:
+        """Other processes send it as what it was made of."""
+        return type(self), (self.problem, self.remedy)
+
 
 class SceneError(HsiError, OSError):
     """A scene cannot be opened or read."""
@@ -33,6 +37,10 @@ class ParameterError(HsiError, ValueError):
 
 class OutputError(HsiError, OSError):
     """An output cannot be written."""
+
+
+class ClusterError(HsiError, OSError):
+    """Other processes that should compute cannot be reached or used."""
 
 
 class OutOfMemoryError(HsiError, MemoryError):

@@ -7,10 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_toolkit.detection.background import Background, background_of, mahalanobis
+from hsi_toolkit.detection.background import Background, mahalanobis
 from hsi_toolkit.detection.neighbourhood import Rows, ring_mean, smoothed, with_neighbours
 from hsi_toolkit.detection.scan import ROBUST_PASSES, Scan, background_statistics, spectra_of
 from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.scene import Block
 from hsi_toolkit.spectral.compute import Array, Compute
 from hsi_toolkit.spectral.covariance import StreamingCovariance
 from hsi_toolkit.spectral.parallel import one_blas_thread
@@ -55,10 +56,13 @@ class GlobalRX:
 
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """See ``AnomalyDetector``."""
-        background = Background.of(background_statistics(scan, robust=self.robust))
-        for block in scan.blocks("Scoring"):
-            scores = mahalanobis(spectra_of(block.core), background, scan.compute)
-            yield Rows(scores.reshape(1, *block.core.shape[1:]), block.y0)
+        background, compute = Background.of(background_statistics(scan, robust=self.robust)), scan.compute
+
+        def score(block: Block) -> Rows:
+            scores = mahalanobis(spectra_of(block.core), background, compute)
+            return Rows(scores.reshape(1, *block.core.shape[1:]), block.y0)
+
+        yield from scan.map(score, "Scoring")
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,11 @@ class SubspaceRX:
         def squared(X: Array) -> Array:
             return compute.squared_lengths((X - mean) @ whitener)
 
-        for block in scan.blocks("Scoring"):
+        def score(block: Block) -> Rows:
             scores = compute.pixelwise(squared, spectra_of(block.core), dtype=np.float64)
-            yield Rows(scores.reshape(1, *block.core.shape[1:]), block.y0)
+            return Rows(scores.reshape(1, *block.core.shape[1:]), block.y0)
+
+        yield from scan.map(score, "Scoring")
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class QuasiLocalRX:
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """See ``AnomalyDetector``."""
         height, compute = scan.scene.sizes["y"], scan.compute
-        background = background_of(scan.pixels("Measuring the background"), scan.n_bands, compute)
+        background = Background.of(scan.statistics("Measuring the background"))
         vectors = leading_components(background, self.components)
         differences = StreamingCovariance(vectors.shape[1])
         for rows in self._differences(scan, background, vectors, "Measuring the surroundings"):
@@ -156,12 +162,17 @@ def leading_components(background: Background, count: int) -> Matrix:
 
 def components_of(scan: Scan, background: Background, vectors: Matrix, message: str) -> Iterator[Rows]:
     """One pass over the scene: (n components, rows, columns) float32 a block, centred."""
-    weights = scan.compute.put(vectors.T, np.float32)
-    mean = scan.compute.put(background.mean[:, None], np.float32)
-    for block in scan.blocks(message):
+    compute, away = scan.compute, scan.distributed
+    weights = compute.put(vectors.T, np.float32)
+    mean = compute.put(background.mean[:, None], np.float32)
+
+    def project(block: Block) -> Rows:
         bands, *shape = block.core.shape
-        features = weights @ (scan.compute.put(block.core.reshape(bands, -1)) - mean)
-        yield Rows(features.reshape(-1, *shape), block.y0)
+        features = weights @ (compute.put(block.core.reshape(bands, -1)) - mean)
+        return Rows((compute.get(features) if away else features).reshape(-1, *shape), block.y0)
+
+    for rows in scan.map(project, message):
+        yield Rows(compute.put(rows.data), rows.y0) if away else rows
 
 
 def _squares(rows: Rows, whitener: Array) -> Rows:

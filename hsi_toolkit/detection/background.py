@@ -1,6 +1,5 @@
 """What the background of a scene looks like: mean and covariance, plain, shrunk or robust."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -111,26 +110,3 @@ def mahalanobis(X: Pixels, background: Background, compute: Compute | None = Non
         return total
 
     return compute.pixelwise(squared, X, dtype=dtype)
-
-
-def statistics_of(
-    blocks: Iterable[Pixels], n_bands: int, compute: Compute | None = None
-) -> StreamingCovariance:
-    """Mean and covariance of all pixels of blocks (n, bands), in one pass."""
-    statistics = StreamingCovariance(n_bands, quick=True)
-    for X in blocks:
-        statistics.update(X, compute)
-    return statistics
-
-
-def background_of(blocks: Iterable[Pixels], n_bands: int, compute: Compute | None = None) -> Background:
-    """The background of all pixels of blocks (n, bands), in one pass."""
-    return Background.of(statistics_of(blocks, n_bands, compute))
-
-
-def trimmed(
-    blocks: Iterable[Pixels], background: Background, limit: float, compute: Compute | None = None
-) -> Iterator[Pixels]:
-    """The pixels of blocks whose squared distance from ``background`` is at most ``limit``."""
-    for X in blocks:
-        yield X[mahalanobis(X, background, compute) <= limit]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_toolkit.detection.anomalies import GUARD, WINDOW, components_of, leading_components
-from hsi_toolkit.detection.background import background_of
+from hsi_toolkit.detection.background import Background
 from hsi_toolkit.detection.neighbourhood import Rows, ring_mean, with_neighbours
 from hsi_toolkit.detection.scan import Scan
 from hsi_toolkit.spectral.compute import Array, Compute
@@ -37,7 +37,7 @@ class LocalRX:
     def scores(self, scan: Scan) -> Iterator[Rows]:
         """See ``AnomalyDetector``."""
         compute = scan.compute
-        background = background_of(scan.pixels("Measuring the background"), scan.n_bands, compute)
+        background = Background.of(scan.statistics("Measuring the background"))
         vectors = leading_components(background, self.components)
         # Unit variance in every component: the share of the scene's covariance is then a plain ridge.
         scale = np.sqrt(np.einsum("bk,bc,ck->k", vectors, background.covariance, vectors))

@@ -1,17 +1,23 @@
 """Reading a scene several times from top to bottom, with progress."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_toolkit.detection.background import Background, mahalanobis, statistics_of, trimmed
+from hsi_toolkit.blockwise.cluster import Cluster
+from hsi_toolkit.detection.background import Background, mahalanobis
 from hsi_toolkit.detection.thresholds import ScoreDistribution
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import Block, iter_blocks
+from hsi_toolkit.scene.blocks import read_rows, rows_within
 from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.spectral.covariance import StreamingCovariance
+
+Result = TypeVar("Result")
 
 CANCEL_BYTES = 48 << 20
 """Bytes of a block at most, so that a cancel acts within a second."""
@@ -20,7 +26,7 @@ CANCEL_BYTES = 48 << 20
 class Scan:
     """A scene (band, y, x) that is read ``passes`` times; each pass reports its share of the progress.
 
-    ``compute`` says where the scores are computed.
+    ``compute`` says where the scores are computed, and ``cluster`` by which processes, if not by this one.
     """
 
     def __init__(
@@ -31,8 +37,10 @@ class Scan:
         passes: int = 1,
         memory_limit: int | None = None,
         compute: Compute | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self.scene = scene
+        self._cluster = cluster
         self.compute = compute or Compute()
         self._progress = progress or Progress()
         self._passes = passes
@@ -44,25 +52,65 @@ class Scan:
         """Bands of the scene."""
         return int(self.scene.sizes["band"])
 
-    def blocks(self, message: str) -> Iterator[Block]:
-        """One pass over the scene in blocks of whole lines.
+    def map(self, function: Callable[[Block], Result], message: str) -> Iterator[Result]:
+        """One pass over the scene: ``function`` of its blocks of whole lines, in order.
+
+        With a cluster the function travels, and what it gives travels back: it must not hold the scan.
 
         Raises:
             Cancelled: the user asked to stop.
         """
-        rows = self.scene.sizes["y"]
+        height = self.scene.sizes["y"]
         part = self._progress.part(self._done / self._passes, min(1.0, (self._done + 1) / self._passes))
         part.report(0.0, message)
-        for block in iter_blocks(self.scene, memory_limit=self._memory):
-            part.check()
-            yield block
-            part.report(block.y1 / rows, message)
+        if self._cluster is None:
+            for block in iter_blocks(self.scene, memory_limit=self._memory):
+                part.check()
+                yield function(block)
+                part.report(block.y1 / height, message)
+        else:
+            step = rows_within(self.scene, self._memory)
+            edges = [(y0, min(y0 + step, height)) for y0 in range(0, height, step)]
+            results = self._cluster.map(_OnBlocks(self.scene, function), edges, part)
+            for (_, y1), result in zip(edges, results, strict=True):
+                yield result
+                part.report(y1 / height, message)
         self._done += 1
 
-    def pixels(self, message: str) -> Iterator[NDArray[np.float32]]:
-        """One pass over the scene's spectra, (n, bands) a block."""
-        for block in self.blocks(message):
-            yield spectra_of(block.core)
+    @property
+    def distributed(self) -> bool:
+        """Whether other processes compute, whose arrays on a device are of no use here."""
+        return self._cluster is not None
+
+    def statistics(
+        self,
+        message: str,
+        keep: Callable[[NDArray[np.float32]], NDArray[np.bool_]] | None = None,
+    ) -> StreamingCovariance:
+        """Mean and covariance of the scene's spectra, one pass; of those alone that ``keep`` (n,) says."""
+        compute = self.compute
+
+        def parts(block: Block) -> list[StreamingCovariance]:
+            X = spectra_of(block.core)
+            return list(StreamingCovariance.parts(X if keep is None else X[keep(X)], compute, quick=True))
+
+        statistics = StreamingCovariance(self.n_bands, quick=True)
+        for found in self.map(parts, message):
+            for each in found:
+                statistics.merge(each)
+        return statistics
+
+
+@dataclass(frozen=True, eq=False)
+class _OnBlocks(Generic[Result]):
+    """A function of blocks as one of their edges, for processes that read by themselves."""
+
+    scene: xr.DataArray
+    function: Callable[[Block], Result]
+
+    def __call__(self, edge: tuple[int, int]) -> Result:
+        """The function of the block of these rows."""
+        return self.function(Block(read_rows(self.scene, *edge), *edge))
 
 
 def spectra_of(cube: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -85,13 +133,16 @@ def background_statistics(scan: Scan, *, robust: bool = False) -> StreamingCovar
     """
     message = "Measuring the background"
     compute = scan.compute
-    statistics = statistics_of(scan.pixels(message), scan.n_bands, compute)
+    statistics = scan.statistics(message)
     if not robust:
         return statistics
     background = Background.of(statistics)
-    distances = ScoreDistribution()
-    for X in scan.pixels("Finding unusual pixels"):
-        distances.update(mahalanobis(X, background, compute))
-    limit = float(distances.exceeded_by(np.array([TRIMMED]))[0])
-    usual = trimmed(scan.pixels(message), background, limit, compute)
-    return statistics_of(usual, scan.n_bands, compute)
+
+    def distances(block: Block) -> NDArray[np.float32]:
+        return mahalanobis(spectra_of(block.core), background, compute)
+
+    distribution = ScoreDistribution()
+    for found in scan.map(distances, "Finding unusual pixels"):
+        distribution.update(found)
+    limit = float(distribution.exceeded_by(np.array([TRIMMED]))[0])
+    return scan.statistics(message, lambda X: mahalanobis(X, background, compute) <= limit)

@@ -14,6 +14,7 @@ from hsi_toolkit.detection.neighbourhood import Rows, smoothed, with_neighbours
 from hsi_toolkit.detection.scan import ROBUST_PASSES, Scan, background_statistics, spectra_of
 from hsi_toolkit.detection.thresholds import COSINE, NORMAL, Tail
 from hsi_toolkit.errors import ParameterError
+from hsi_toolkit.scene import Block
 from hsi_toolkit.spectral.compute import Array, Compute
 from hsi_toolkit.spectral.covariance import StreamingCovariance
 from hsi_toolkit.spectral.parallel import one_blas_thread
@@ -65,10 +66,11 @@ class TargetDetector:
         """The scores (1, rows, columns), block by block from top to bottom, NaN without data."""
         statistics = background_statistics(scan, robust=self.robust)
         scorer = scorer_of(self.signatures, statistics, self.method, scan.compute)
-        scores = (
-            Rows(scorer(spectra_of(block.core)).reshape(1, *block.core.shape[1:]), block.y0)
-            for block in scan.blocks("Scoring")
-        )
+
+        def score(block: Block) -> Rows:
+            return Rows(scorer(spectra_of(block.core)).reshape(1, *block.core.shape[1:]), block.y0)
+
+        scores = scan.map(score, "Scoring")
         if self.method != "auto":
             yield from scores
             return

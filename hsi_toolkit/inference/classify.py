@@ -3,17 +3,18 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 import xarray as xr
 
+from hsi_toolkit.blockwise.cluster import Cluster
 from hsi_toolkit.blockwise.journal import BlockJournal
 from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.inference.devices import choose_device, describe_device, memory_budget
-from hsi_toolkit.inference.job import BATCH_SHARE, MapJob, rows_within
+from hsi_toolkit.inference.job import BATCH_SHARE, BlockClassifier, MapJob, RemoteBlocks, rows_within
 from hsi_toolkit.inference.outputs import MapBlock, MapOutputs, MapWriter
 from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.progress import Pace, Progress
@@ -67,6 +68,7 @@ def classify_scene(
     overwrite: bool = False,
     journal: str | Path | None = None,
     keep_journal: bool = False,
+    cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> MapResult:
     """Label every pixel of a scene; memory does not depend on its size.
@@ -97,6 +99,7 @@ def classify_scene(
         overwrite: whether existing files may be replaced.
         journal: where finished blocks are remembered until the map is whole; None remembers none. A map of
             one block needs none.
+        cluster: processes that read and compute the blocks instead of this one; the map is the same.
         keep_journal: leave it when the map is whole, for a caller who does more before the map counts.
         progress: told block, rate and once how long it takes; asked about cancellation at least ten times a
             second.
@@ -112,22 +115,8 @@ def classify_scene(
     if batch_size is not None and batch_size < 1:
         raise ParameterError(f"A batch of {batch_size} windows makes no sense.", "Give 1 or more.")
     progress = progress or Progress()
-    target = choose_device(device) if isinstance(device, str) else device
-    plan, strided = plan or _own_bands(classifier, scene), mode == "fast" and classifier.context
-    memory = memory_budget(target, memory_limit)
-    blocks = int((1 - BATCH_SHARE) * min(memory, memory_budget(torch.device("cpu"), memory_limit)))
-    job = MapJob(
-        scene,
-        classifier,
-        plan,
-        strided,
-        rows=rows_within(scene, classifier, plan, strided=strided, memory=blocks),
-        batch_size=batch_size,
-        batch_memory=int(BATCH_SHARE * memory),
-        float32=float32,
-        probabilities=outputs.probabilities is not None,
-        uncertainty=outputs.uncertainty is not None,
-    )
+    way = _Here(device) if cluster is None else _There(device, cluster)
+    job = way.prepare(_job(scene, classifier, plan, outputs, mode, way, memory_limit, batch_size, float32))
     start = time.perf_counter()
     writer = MapWriter(
         outputs, like=scene, n_classes=classifier.n_classes, classes=classes, tags=tags, overwrite=overwrite
@@ -136,7 +125,7 @@ def classify_scene(
     with ExitStack() as stack:
         remembered = None
         if journal is not None and job.count > 1:
-            identity = job.identity(str(target.type))
+            identity = job.identity(way.device.type)
             if memory_limit is None:
                 # What fits the memory that is free now need not be what fitted it then.
                 job = job.cut_as(BlockJournal.run_at(journal))
@@ -146,7 +135,7 @@ def classify_scene(
                 progress.log(remembered.note)
             done.resumed = len(remembered.finished)
         stack.enter_context(writer)
-        for number, block in _blocks(job, target, remembered, _pace(progress, job, target)):
+        for number, block in _blocks(job, way, remembered, _pace(progress, job, way.where)):
             writer.write(block, job.span(number)[0])
             done.add(block)
             progress.check()
@@ -157,11 +146,71 @@ def classify_scene(
         windows=done.windows,
         rechecked=done.rechecked,
         mode=mode,
-        device=str(target),
+        device=str(way.device),
         precision=" and ".join(sorted(done.precisions)),
         seconds=time.perf_counter() - start,
         resumed=done.resumed,
     )
+
+
+class _Here:
+    """Blocks computed in this process, the next one read meanwhile."""
+
+    def __init__(self, device: str | torch.device) -> None:
+        self.device = choose_device(device) if isinstance(device, str) else device
+        self.where = describe_device(self.device)
+        self._ready: BlockClassifier | None = None
+
+    def memory(self, limit: int | None) -> tuple[int, int | None]:
+        """Bytes for blocks, and for batches."""
+        memory = memory_budget(self.device, limit)
+        blocks = min(memory, memory_budget(torch.device("cpu"), limit))
+        return int((1 - BATCH_SHARE) * blocks), int(BATCH_SHARE * memory)
+
+    def prepare(self, job: MapJob) -> MapJob:
+        """The job with its batches settled."""
+        self._ready = job.on(self.device)
+        return replace(job, batch_size=self._ready.network.batch_size)
+
+    def blocks(self, job: MapJob, numbers: Sequence[int], progress: Progress) -> Iterator[MapBlock]:
+        """The blocks of these numbers, in order."""
+        ready, height = self._ready, job.scene.sizes["y"]
+        if ready is None or ready.network.batch_size != job.batch_size:
+            self._ready = ready = job.on(self.device)
+        for number, block in zip(numbers, ahead(job.read, list(numbers)), strict=True):
+            part = progress.part(block.y0 / height, block.y1 / height)
+            part.report(0.0, f"Classifying block {number + 1} of {job.count}")
+            yield ready.classify(block, part)
+
+
+class _There:
+    """Blocks read and computed by the processes of a cluster."""
+
+    def __init__(self, device: str | torch.device, cluster: Cluster) -> None:
+        self._name, self._cluster = str(device), cluster
+        self.device = torch.device(cluster.device_kind(self._name))
+        self.where = f"{cluster.processes} processes"
+
+    def memory(self, limit: int | None) -> tuple[int, int | None]:
+        """Bytes for blocks, and for batches: as in this process, so that the work is cut alike."""
+        memory = memory_budget(torch.device("cpu"), limit)
+        batches = int(BATCH_SHARE * memory) if self.device.type == "cpu" else None
+        return int((1 - BATCH_SHARE) * memory), batches
+
+    def prepare(self, job: MapJob) -> MapJob:
+        """The job with its batches settled; on CUDA each process looks at its own memory."""
+        if self.device.type != "cpu":
+            return job
+        return replace(job, batch_size=job.on(self.device).network.batch_size)
+
+    def blocks(self, job: MapJob, numbers: Sequence[int], progress: Progress) -> Iterator[MapBlock]:
+        """The blocks of these numbers, in order."""
+        height = job.scene.sizes["y"]
+        progress.report(numbers[0] * job.rows / height if numbers else 1.0, "Classifying")
+        found = self._cluster.map(RemoteBlocks(job, self._name), numbers, progress)
+        for number, block in zip(numbers, found, strict=True):
+            progress.report(job.span(number)[1] / height, f"Classified block {number + 1} of {job.count}")
+            yield block
 
 
 @dataclass
@@ -180,7 +229,34 @@ class _Totals:
         self.precisions |= {block.precision}
 
 
-def _pace(progress: Progress, job: MapJob, device: torch.device) -> Progress:
+def _job(
+    scene: xr.DataArray,
+    classifier: SceneClassifier,
+    plan: BandPlan | None,
+    outputs: MapOutputs,
+    mode: Mode,
+    way: _Here | _There,
+    memory_limit: int | None,
+    batch_size: int | None,
+    float32: bool,
+) -> MapJob:
+    plan, strided = plan or _own_bands(classifier, scene), mode == "fast" and classifier.context
+    for_blocks, for_batches = way.memory(memory_limit)
+    return MapJob(
+        scene,
+        classifier,
+        plan,
+        strided,
+        rows=rows_within(scene, classifier, plan, strided=strided, memory=for_blocks),
+        batch_size=batch_size,
+        batch_memory=for_batches,
+        float32=float32,
+        probabilities=outputs.probabilities is not None,
+        uncertainty=outputs.uncertainty is not None,
+    )
+
+
+def _pace(progress: Progress, job: MapJob, where: str) -> Progress:
     """Progress that says how long the map takes."""
     return Pace(
         progress,
@@ -188,26 +264,22 @@ def _pace(progress: Progress, job: MapJob, device: torch.device) -> Progress:
         job.scene.sizes["y"] * job.scene.sizes["x"],
         "pixels",
         parts=max(1.0, job.scene.sizes["y"] / job.rows),
-        where=describe_device(device),
+        where=where,
     )
 
 
 def _blocks(
-    job: MapJob, device: torch.device, journal: BlockJournal | None, progress: Progress
+    job: MapJob, way: _Here | _There, journal: BlockJournal | None, progress: Progress
 ) -> Iterator[tuple[int, MapBlock]]:
-    """All blocks by number, in order: from the journal, or computed here and noted there."""
+    """All blocks by number, in order: from the journal, or computed and noted there."""
     finished = journal.finished if journal is not None else frozenset()
-    here, height = job.on(device), job.scene.sizes["y"]
-    to_do = ahead(job.read, [number for number in range(job.count) if number not in finished])
+    to_do = way.blocks(job, [number for number in range(job.count) if number not in finished], progress)
     for number in range(job.count):
-        y0, y1 = job.span(number)
-        part = progress.part(y0 / height, y1 / height)
         if journal is not None and (arrays := journal.read(number)) is not None:
             yield number, MapBlock.from_arrays(arrays)
             continue
-        part.report(0.0, f"Classifying block {number + 1} of {job.count}")
-        # One whose record is damaged is not among those that are read ahead.
-        block = here.classify(job.read(number) if number in finished else next(to_do), part)
+        # One whose record is damaged was not taken for one to do.
+        block = next(way.blocks(job, [number], progress) if number in finished else to_do)
         if journal is not None:
             journal.add(number, block.to_arrays())
         yield number, block

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from hsi_toolkit.blockwise.cluster import processes_for, refuse_cluster
 from hsi_toolkit.detection.anomalies import AnomalyDetector, GlobalRX, QuasiLocalRX, SubspaceRX
 from hsi_toolkit.detection.local import LocalRX
 from hsi_toolkit.detection.maps import DetectionMap, summary_of, write_scores
@@ -22,24 +23,33 @@ def run(task: Anomalies, progress: Progress) -> Mapping[str, object]:
         check_output(path, overwrite=task.overwrite)
     scene = open_scene(task.scene, task.variable).hsi.good_bands
     if task.method == "hypersigma":
+        refuse_cluster(task.cluster, task.method)
         from hsi_toolkit.pipelines.learned_detection import learned_anomalies
 
         return {**learned_anomalies(task, scene, progress), "outputs": outputs}
     detector = detector_of(task)
     memory = task.memory_limit * 2**20 if task.memory_limit else None
-    scan = Scan(scene, progress, passes=detector.passes, memory_limit=memory, compute=Compute.on(task.device))
     detections = None
     if task.detections:
         detections = DetectionMap(task.detections, "anomaly", lambda scores: _threshold(scores, task))
-    found = write_scores(
-        detector.scores(scan),
-        task.output,
-        scene,
-        description=f"anomaly score ({task.method})",
-        detections=detections,
-        overwrite=task.overwrite,
-        progress=progress,
-    )
+    with processes_for(task.cluster) as cluster:
+        scan = Scan(
+            scene,
+            progress,
+            passes=detector.passes,
+            memory_limit=memory,
+            compute=Compute.on(task.device),
+            cluster=cluster,
+        )
+        found = write_scores(
+            detector.scores(scan),
+            task.output,
+            scene,
+            description=f"anomaly score ({task.method})",
+            detections=detections,
+            overwrite=task.overwrite,
+            progress=progress,
+        )
     return {**summary_of(found, task.false_alarm_rate, "anomalies"), "outputs": outputs}
 
 

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
+from hsi_toolkit.blockwise.cluster import Cluster, processes_for
 from hsi_toolkit.blockwise.journal import journal_path
 from hsi_toolkit.files import check_output
 from hsi_toolkit.inference.classify import MapOutputs, classify_scene
-from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.pipelines.models import TRAINING_PIXELS, open_classifier
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import open_scene
@@ -19,13 +20,19 @@ TRAINING_TAG = "HSI_TRAINING_PIXELS"
 
 
 def run(
-    task: Classify, progress: Progress, *, journal: Path | None = None, keep_journal: bool = False
+    task: Classify,
+    progress: Progress,
+    *,
+    journal: Path | None = None,
+    keep_journal: bool = False,
+    cluster: Cluster | None = None,
 ) -> Mapping[str, object]:
     """Stream the scene through the model and write the map and what else was asked for.
 
     Args:
         journal: where finished blocks are remembered; None: beside the map.
         keep_journal: leave it there, for a caller whose work is not whole with the map.
+        cluster: processes that are there already; None: those the task asks for.
     """
     targets = {"map": task.output, "probabilities": task.probabilities, "uncertainty": task.uncertainty}
     outputs = {name: path for name, path in targets.items() if path}
@@ -39,21 +46,23 @@ def run(
     tags = {MODEL_TAG: bundle.metadata.name}
     if TRAINING_PIXELS in bundle.metadata.extra:
         tags[TRAINING_TAG] = json.dumps(bundle.metadata.extra[TRAINING_PIXELS], separators=(",", ":"))
-    mapped = classify_scene(
-        scene,
-        classifier,
-        MapOutputs(task.output, task.probabilities, task.uncertainty),
-        classes=bundle.metadata.classes,
-        plan=plan,
-        mode="fast" if task.mode == "fast" else "exact",
-        device=choose_device(task.device),
-        memory_limit=task.memory_limit * 2**20 if task.memory_limit else None,
-        tags=tags,
-        overwrite=task.overwrite,
-        journal=journal or journal_path(task.output),
-        keep_journal=keep_journal,
-        progress=progress,
-    )
+    with nullcontext(cluster) if cluster else processes_for(task.cluster, task.device) as processes:
+        mapped = classify_scene(
+            scene,
+            classifier,
+            MapOutputs(task.output, task.probabilities, task.uncertainty),
+            classes=bundle.metadata.classes,
+            plan=plan,
+            mode="fast" if task.mode == "fast" else "exact",
+            device=task.device,
+            memory_limit=task.memory_limit * 2**20 if task.memory_limit else None,
+            tags=tags,
+            overwrite=task.overwrite,
+            journal=journal or journal_path(task.output),
+            keep_journal=keep_journal,
+            cluster=processes,
+            progress=progress,
+        )
     names = [entry.name for entry in bundle.metadata.classes]
     return {
         "summary": f"Mapped {sum(mapped.pixels):,} pixels in {len(names)} classes.",

@@ -78,7 +78,7 @@ def _train_task(task: Map, paths: Mapping[str, Path]) -> Train:
 
 
 def _classify_task(task: Map, paths: Mapping[str, Path]) -> Classify:
-    shared = ("scene", "mode", "variable", "device", "memory_limit", "overwrite")
+    shared = ("scene", "mode", "variable", "device", "cluster", "memory_limit", "overwrite")
     return Classify(
         model=str(paths["model"]),
         output=str(paths["map"]),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -12,12 +12,13 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_toolkit.blockwise.cluster import Cluster, processes_for, refuse_cluster
 from hsi_toolkit.errors import ParameterError, SceneError
 from hsi_toolkit.files import check_output
 from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene, sample_pixels
-from hsi_toolkit.scene.blocks import Block, values_of
+from hsi_toolkit.scene import RasterWriter, open_scene, sample_pixels
+from hsi_toolkit.scene.blocks import values_of
 from hsi_toolkit.spectral.library import SpectralLibrary
 from hsi_toolkit.tasks.common import VECTOR_SUFFIXES
 from hsi_toolkit.tasks.unmix import Unmix
@@ -26,6 +27,7 @@ from hsi_toolkit.unmixing.abundances import MOST_ENDMEMBERS, Method
 from hsi_toolkit.unmixing.blind import Extraction
 from hsi_toolkit.unmixing.brightness import UNEVEN, Brightness, fit_brightness, unevenness
 from hsi_toolkit.unmixing.learned import LearnedUnmixer, learn_unmixing
+from hsi_toolkit.unmixing.rows import RowUnmixer, Totals, UnmixedRows
 from hsi_toolkit.unmixing.sources import (
     Endmembers,
     drawn_endmembers,
@@ -49,8 +51,6 @@ _BLOCK_BYTES = 24 << 20
 _COPIES = 10
 """Blocks' worth of memory that reading, unmixing and writing take together."""
 
-_SMOOTHING_HALO = 8
-
 _BRIGHTNESS_WORDS = {
     "even": "the same for all pixels",
     "free": "of each pixel's own; endmembers count by their shape",
@@ -63,6 +63,8 @@ _MOST_SELECTED = 30
 
 def run(task: Unmix, progress: Progress) -> Mapping[str, object]:
     """Find or read the endmembers, decide on the light, and stream the scene."""
+    if task.method == "hypersigma":
+        refuse_cluster(task.cluster, task.method)
     outputs = _check_outputs(task)
     device = choose_device(task.device)
     scene = open_scene(task.scene, task.variable).hsi.good_bands
@@ -87,22 +89,6 @@ class _Prepared:
     brightness: str
     unevenness: float
     warnings: tuple[str, ...] = ()
-
-
-@dataclass
-class _Sums:
-    """Totals over the pixels with data."""
-
-    pixels: int = 0
-    squared_error: float = 0.0
-    abundances: Float64 = field(default_factory=lambda: np.zeros(0))
-
-    def add(self, unmixed: Unmixed) -> None:
-        """Add a block."""
-        known = torch.isfinite(unmixed.error)
-        self.pixels += int(known.sum())
-        self.squared_error += float(unmixed.error[known].square().sum())
-        self.abundances = self.abundances + unmixed.abundances[known].sum(dim=0).cpu().numpy()
 
 
 def _check_outputs(task: Unmix) -> dict[str, str]:
@@ -252,11 +238,10 @@ def _prepare_sparse(
 
 def _stream(
     task: Unmix, scene: xr.DataArray, prepared: _Prepared, device: torch.device, progress: Progress
-) -> _Sums:
+) -> Totals:
     """Unmix block by block and write."""
-    unmixer = prepared.unmixer
-    names, height = list(unmixer.names), scene.sizes["y"]
-    sums = _Sums(abundances=np.zeros(len(names)))
+    names, height = list(prepared.unmixer.names), scene.sizes["y"]
+    sums = Totals(abundances=np.zeros(len(names)))
     progress.report(0.0, f"Unmixing {height:,} rows")
     with ExitStack() as stack:
 
@@ -275,15 +260,15 @@ def _stream(
         abundances = writer(task.output, names)
         error = writer(task.error, ["reconstruction error"])
         uncertainty = writer(task.uncertainty, [f"{name}, standard deviation" for name in names])
-        for y0, unmixed in _unmixed(task, scene, unmixer, device, progress):
-            shape = (-1, len(unmixed.abundances) // scene.sizes["x"], scene.sizes["x"])
-            sums.add(unmixed)
+        cluster = stack.enter_context(processes_for(task.cluster))
+        for rows in _unmixed(task, scene, prepared.unmixer, device, cluster, progress):
+            sums.add(rows.totals)
             if abundances is not None:
-                abundances.write(_image(unmixed.abundances, shape), y0)
+                abundances.write(rows.abundances, rows.y0)
             if error is not None:
-                error.write(_image(unmixed.error[:, None], shape), y0)
-            if uncertainty is not None and isinstance(unmixer, Unmixer):
-                uncertainty.write(_image(unmixer.uncertainty(unmixed), shape), y0)
+                error.write(rows.error, rows.y0)
+            if uncertainty is not None and rows.uncertainty is not None:
+                uncertainty.write(rows.uncertainty, rows.y0)
     return sums
 
 
@@ -292,18 +277,20 @@ def _unmixed(
     scene: xr.DataArray,
     unmixer: PixelUnmixer | LearnedUnmixer,
     device: torch.device,
+    cluster: Cluster | None,
     progress: Progress,
-) -> Iterator[tuple[int, Unmixed]]:
-    """Whole rows of the scene from top to bottom: the first row, and what unmixing says of its pixels."""
+) -> Iterator[UnmixedRows]:
+    """Whole rows of the scene from top to bottom."""
     if isinstance(unmixer, LearnedUnmixer):
-        yield from _learned(task, scene, unmixer, progress)
+        for y0, unmixed in _learned(task, scene, unmixer, progress):
+            yield UnmixedRows.of(unmixed, y0, scene.sizes["x"])
         return
-    halo = _SMOOTHING_HALO if isinstance(unmixer, SparseUnmixer) and unmixer.smoothness else 0
     height = scene.sizes["y"]
-    for block in iter_blocks(scene, rows=_rows(scene, task.memory_limit, halo), halo=halo):
-        progress.check()
-        yield block.y0, _unmix_block(unmixer, block, device)
-        progress.report(block.y1 / height, f"Unmixing row {block.y1:,} of {height:,}")
+    work = RowUnmixer(scene, unmixer, device, uncertainty=bool(task.uncertainty))
+    for rows in work.all(_rows(scene, task.memory_limit, work.halo), cluster, progress):
+        yield rows
+        y1 = rows.y0 + rows.error.shape[1]
+        progress.report(y1 / height, f"Unmixing row {y1:,} of {height:,}")
 
 
 def _learned(
@@ -321,27 +308,13 @@ def _learned(
             yield rows.y0 + first, unmixer.explain(pixels.reshape(len(pixels), -1), abundances)
 
 
-def _unmix_block(unmixer: PixelUnmixer, block: Block, device: torch.device) -> Unmixed:
-    bands, rows, columns = block.data.shape
-    pixels = torch.from_numpy(block.data).to(device).reshape(bands, -1).T
-    if not isinstance(unmixer, SparseUnmixer):
-        return unmixer(pixels)
-    found = unmixer(pixels, (rows, columns))
-    core = slice(block.halo * columns, (block.halo + block.y1 - block.y0) * columns)
-    return Unmixed(found.abundances[core], found.residual[core], found.light[core])
-
-
-def _image(values: torch.Tensor, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    return values.T.to(torch.float32).cpu().numpy().reshape(shape)
-
-
 def _rows(scene: xr.DataArray, memory_limit: int | None, halo: int) -> int:
     line = 4 * scene.sizes["band"] * scene.sizes["x"]
     allowed = _BLOCK_BYTES if memory_limit is None else min(_BLOCK_BYTES, memory_limit * 2**20 // _COPIES)
     return max(1, 4 * halo, min(allowed // line, scene.sizes["y"]))
 
 
-def _result(task: Unmix, endmembers: Endmembers, prepared: _Prepared, sums: _Sums) -> dict[str, object]:
+def _result(task: Unmix, endmembers: Endmembers, prepared: _Prepared, sums: Totals) -> dict[str, object]:
     names, pixels = prepared.unmixer.names, max(sums.pixels, 1)
     shares = sums.abundances / pixels
     error = math.sqrt(sums.squared_error / pixels)

@@ -1,5 +1,6 @@
 """Band means and covariance of any number of pixels in one pass, in memory of bands²."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
@@ -71,14 +72,21 @@ class StreamingCovariance:
 
     def update(self, X: npt.NDArray[np.generic], compute: Compute | None = None) -> None:
         """Add pixels ``X`` (n_pixels, n_bands) of any real dtype; ``compute`` may name a device."""
+        for part in self.parts(X, compute, quick=self._quick):
+            self.merge(part)
+
+    @staticmethod
+    def parts(
+        X: npt.NDArray[np.generic], compute: Compute | None = None, *, quick: bool = False
+    ) -> Iterator["StreamingCovariance"]:
+        """The statistics of pixels ``X`` in parts that ``update`` would merge one after the other."""
         if compute is not None and compute.device is not None:
-            self.merge(_covariance_on(compute, X))
+            yield _covariance_on(compute, X)
             return
         # Of one size and an even number, so that two or four threads end together.
         size = -(-len(X) // (4 * -(-len(X) // (4 * _RUN)))) if len(X) > _RUN else _RUN
         runs = [X[start : start + size] for start in range(0, len(X), size)]
-        for part in map_blocks(partial(_covariance_of, quick=self._quick), runs):
-            self.merge(part)
+        yield from map_blocks(partial(_covariance_of, quick=quick), runs)
 
     def merge(self, other: "StreamingCovariance") -> None:
         """Add the pixels that ``other`` has seen."""

@@ -101,5 +101,6 @@ class Anomalies(Task):
     variable: Optional[str] = common.variable()
     device: str = common.device()
     seed: int = common.seed()
+    cluster: Optional[str] = common.cluster()
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

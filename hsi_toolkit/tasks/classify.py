@@ -62,5 +62,6 @@ class Classify(Task):
     mode: str = common.mode()
     variable: Optional[str] = common.variable()
     device: str = common.device()
+    cluster: Optional[str] = common.cluster()
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

@@ -93,6 +93,17 @@ def overwrite() -> Any:
     return parameter("flag", "Overwrite", "Replace outputs that exist.", default=False, advanced=True)
 
 
+def cluster() -> Any:
+    return parameter(
+        "text",
+        "Cluster",
+        "Compute blocks in other processes, with the same result: local:4 for four of this machine, or the "
+        "address of a Dask scheduler, such as tcp://host:8786.",
+        default=None,
+        advanced=True,
+    )
+
+
 def memory_limit() -> Any:
     return parameter(
         "integer",

@@ -3,14 +3,26 @@
 import numpy as np
 import pytest
 
-from hsi_toolkit.detection.background import Background, background_of, mahalanobis, statistics_of
+from hsi_toolkit.detection.background import Background, mahalanobis
 from hsi_toolkit.detection.scan import Scan, background_statistics
 from hsi_toolkit.errors import SceneError
+from hsi_toolkit.spectral.covariance import StreamingCovariance
 
 from .conftest import as_scene
 
 RNG = np.random.default_rng(0)
 PIXELS = (RNG.normal(size=(3000, 6)) @ RNG.normal(size=(6, 6)) + 5).astype(np.float32)
+
+
+def statistics_of(blocks: list[np.ndarray], n_bands: int) -> StreamingCovariance:
+    statistics = StreamingCovariance(n_bands, quick=True)
+    for X in blocks:
+        statistics.update(X)
+    return statistics
+
+
+def background_of(blocks: list[np.ndarray], n_bands: int) -> Background:
+    return Background.of(statistics_of(blocks, n_bands))
 
 
 def test_distances_equal_the_textbook_formula():
