@@ -16,6 +16,7 @@ from hsi_toolkit.scene import make_scene
 from hsi_toolkit.scene.blocks import values_of
 
 _CPU = torch.device("cpu")
+_PIXELS = 1 << 15  # that are worked on together
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,14 @@ class SceneComponents:
         """The window of some components, float32, in units of the noise."""
         tensors = self.model.subspace.tensors(_CPU)
         given = values_of(self.scene.isel(y=rows, x=columns))
-        _, components, empty = self._projected(tensors, given, rows.start, columns.start)
-        components[:, empty] = torch.nan
-        return components.reshape(-1, *given.shape[1:]).numpy()[bands]
+        images = np.empty((self.shape[0], *given.shape[1:]), np.float32)
+        for part in _runs(*given.shape[1:]):
+            _, components, empty = self._projected(
+                tensors, given[:, part], rows.start + part.start, columns.start
+            )
+            components[:, empty] = torch.nan
+            images[:, part] = components.reshape(images[:, part].shape).numpy()
+        return images[bands]
 
     def as_scene(self) -> xr.DataArray:
         """The lazy scene (component, y, x) of these, its first dimension called band."""
@@ -57,13 +63,16 @@ class SceneComponents:
         """
         tensors = self.model.subspace.tensors(_CPU)
         given = values_of(self.scene.isel(y=slice(y0, y0 + components.shape[1])))
-        whitened, before, empty = self._projected(tensors, given, y0, 0)
-        after = torch.from_numpy(components).reshape(len(components), -1)
-        clean = tensors.restore(torch.where(empty, 0.0, after))
-        pixels, residual = tensors.foreign(whitened, before)
-        clean[:, pixels] += residual
-        rows = clean.numpy().reshape(given.shape)
-        return np.where(np.isfinite(given), rows, np.float32(np.nan))
+        found = np.full_like(given, np.nan)
+        for part in _runs(*given.shape[1:]):
+            rows = given[:, part]
+            whitened, before, empty = self._projected(tensors, rows, y0 + part.start, 0)
+            after = torch.from_numpy(components[:, part].reshape(len(components), -1))
+            clean = tensors.restore(torch.where(empty, 0.0, after))
+            pixels, residual = tensors.foreign(whitened, before)
+            clean[:, pixels] += residual
+            np.copyto(found[:, part], clean.numpy().reshape(rows.shape), where=np.isfinite(rows))
+        return found
 
     def _projected(
         self, tensors: SubspaceTensors, given: Float32, y0: int, x0: int
@@ -78,3 +87,9 @@ class SceneComponents:
         if bool(missing.any()):
             whitened = tensors.complete(torch.where(missing, 0.0, whitened), missing)
         return whitened, tensors.basis.T @ whitened, missing.all(dim=0)
+
+
+def _runs(rows: int, columns: int) -> list[slice]:
+    """Rows of a window that are worked on together."""
+    height = max(1, _PIXELS // columns)
+    return [slice(top, min(top + height, rows)) for top in range(0, rows, height)]

@@ -48,6 +48,17 @@ def test_a_window_is_a_part_of_the_whole(method):
     assert np.isnan(part).sum() == 2
 
 
+def test_how_many_pixels_are_worked_on_together_changes_nothing(monkeypatch):
+    cube, _, _ = made()
+    cube[:, 5, 6], cube[7, 8, 9] = np.nan, 10
+    found = components(cube, "robust")
+    images = found.as_scene().values
+    back = found.restored(images, 0)
+    monkeypatch.setattr("hsi_toolkit.denoising.components._PIXELS", 70)
+    np.testing.assert_allclose(found.as_scene().values, images, atol=1e-4)
+    np.testing.assert_allclose(found.restored(images, 0), back, atol=1e-5)
+
+
 def test_a_stripe_is_gone_and_what_is_missing_stays_so():
     cube, clean, sigma = made()
     cube[3, :, 17] += 1.5
