@@ -15,7 +15,7 @@ from hsi_toolkit.failures import Failure, failure_of
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.tasks import FAMILIES, TASKS, Parameter, Task
 
-USER_ERROR, INTERNAL_ERROR, CANCELLED = 2, 1, 130
+USER_ERROR, INTERNAL_ERROR, CANCELLED, PARTLY = 2, 1, 130, 3
 
 app = typer.Typer(
     name="hsi",
@@ -62,7 +62,8 @@ def execute(work: Callable[[Progress], Mapping[str, object]], *, progress: str, 
     """Run ``work``, print its result, and turn every error into one line and an exit code.
 
     2 is for what the user can put right, 130 for cancelled, 1 for a defect, whose traceback goes to a
-    file that the line names.
+    file that the line names. 3 is for a result that names ``failures``: parts of the work that could not be
+    done, while the others were.
     """
     shown = progress_for(progress)
     try:
@@ -77,6 +78,8 @@ def execute(work: Callable[[Progress], Mapping[str, object]], *, progress: str, 
         _fail(failure.message, USER_ERROR)
     else:
         print_result(result, as_json=as_json)
+        if result.get("failures"):
+            raise typer.Exit(PARTLY)
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -6,6 +6,7 @@ from .bimae_pretrain import PretrainObjects
 from .check_engine import CheckEngine
 from .check_scene import CheckScene
 from .classify import Classify
+from .classify_scenes import ClassifyScenes
 from .compare import Compare
 from .compress_scene import CompressScene
 from .cut_patches import CutPatches
@@ -35,6 +36,7 @@ ALGORITHMS = (
     PolygonsToMap,
     Train,
     Classify,
+    ClassifyScenes,
     Evaluate,
     WhereToDraw,
     TrainObjects,

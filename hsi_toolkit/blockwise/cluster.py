@@ -50,6 +50,11 @@ class Cluster:
         """How many there are now, at least 1."""
         return max(1, len(self._client.nthreads()))
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the connection holds."""
+        return bool(self._client.status == "running")
+
     def device_kind(self, name: str) -> Literal["cpu", "cuda"]:
         """What "auto", "cpu" or "cuda" means to the processes.
 

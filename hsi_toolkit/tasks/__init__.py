@@ -11,6 +11,7 @@ from .card import Card
 from .change import Change
 from .check import Check
 from .classify import Classify
+from .classify_scenes import ClassifyScenes
 from .codec_test import CodecTest
 from .codec_train import CodecTrain
 from .compare import Compare
@@ -46,6 +47,7 @@ TASKS: Dict[str, Type[Task]] = {
         Map,
         Train,
         Classify,
+        ClassifyScenes,
         Evaluate,
         DrawNext,
         Pretrain,
