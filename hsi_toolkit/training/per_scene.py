@@ -31,6 +31,7 @@ FEWEST_HELD_OUT = 2
 """Held-out samples below which none are: all are trained on, and watched without augmentation."""
 
 _GRADIENT_NORM = 1.0
+_SLOW = 0.1
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class Recipe:
 
     Training ends after ``epochs`` passes over the samples, or ``patience`` passes after the best; the best
     state on the share ``held_out`` of the samples is kept. The rate rises over the first twentieth of the
-    steps and falls as half a cosine (AdamW; vectors and position tables do not decay).
+    steps and falls as half a cosine (AdamW; vectors and position tables do not decay). What is in the part of
+    the network called ``slow``, because it starts from what is known already, learns at a tenth of the rate.
     """
 
     epochs: int
@@ -89,6 +91,7 @@ class Recipe:
     patience: int = 10
     held_out: float = 0.125
     seed: int = 0
+    slow: str | None = None
 
 
 @dataclass
@@ -204,7 +207,7 @@ def fit(
                 step = epoch * steps + number
                 rate = warmup_cosine(step, base=recipe.lr, total=total, warmup=max(1, total // 20))
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["scale"]
                 losses.append(run.step(chosen, optimizer, augment, generator))
                 if after_step is not None:
                     after_step()
@@ -312,8 +315,14 @@ def _batches(numbers: Tensor, size: int) -> list[Tensor]:
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
     named = [(name, each) for name, each in network.named_parameters() if each.requires_grad]
-    groups = parameter_groups(named, lr=recipe.lr, weight_decay=recipe.weight_decay, depth=0)
-    return [group.as_dict() for group in groups]
+    slow = [] if recipe.slow is None else [each for each in named if each[0].startswith(f"{recipe.slow}.")]
+    known = {name for name, _ in slow}
+    others = [each for each in named if each[0] not in known]
+    groups = []
+    for part, share in ((others, 1.0), (slow, _SLOW)):
+        for group in parameter_groups(part, lr=recipe.lr, weight_decay=recipe.weight_decay, depth=0):
+            groups.append(group.as_dict() | {"scale": share})
+    return groups
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

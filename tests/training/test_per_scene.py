@@ -61,6 +61,18 @@ def test_the_same_seed_gives_the_same_weights_and_draws_from_nobody(line):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_what_is_slow_learns_at_a_tenth_of_the_rate():
+    parts = nn.ModuleDict({name: nn.Linear(1, 1, bias=False) for name in ("quick", "late")})
+    for part in parts.values():
+        nn.init.zeros_(part.weight)
+    samples = (torch.ones(16, 1),)
+    # Adam's steps are as long as the rate, whatever the slope.
+    recipe = Recipe(3, 8, 0.01, weight_decay=0.0, slow="late")
+    fit(parts, samples, lambda batch: -sum(part(batch[0]).mean() for part in parts.values()), recipe)
+    assert parts["late"].weight.item() == pytest.approx(0.1 * parts["quick"].weight.item(), rel=1e-3)
+    assert parts["quick"].weight.item() > 0.01
+
+
 def test_training_ends_when_nothing_is_gained_and_keeps_the_start(line):
     network, samples = line
     begin = network[0].weight.item()
