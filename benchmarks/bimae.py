@@ -32,7 +32,7 @@ from hsi_toolkit.synthetic.tray import write_tray
 EACH = 100
 #: Labels of each kind in the comparison of pretrained and random weights.
 FEW = 10
-PRETRAINING_EPOCHS, PRETRAINING_RATE = 200, 5e-4
+PRETRAINING_EPOCHS, PRETRAINING_RATE = 100, 5e-4
 BATCH = 512
 MODALITIES: tuple[Modality, ...] = ("bimodal", "rgb", "hs")
 

@@ -19,9 +19,9 @@ class BimaePretrain(Task):
     )
     description: ClassVar[str] = (
         "Cuts every polygon out of both rasters, aligned by coordinates, hides most of the bands and most of "
-        "the colour image's patches, and trains one network to restore both. Worth it where there are "
-        "many more objects than labels. An interrupted run goes on from its last epoch when it is started "
-        "again with the same output."
+        "the colour image's patches, and trains one network to restore both. It may pay where there are many "
+        "more objects than labels: compare with a training from scratch. An interrupted run goes on from its "
+        "last epoch when it is started again with the same output."
     )
     group: ClassVar[str] = "Models"
     tags: ClassVar[Tuple[str, ...]] = ("BiMAE", "MAE", "self-supervised", "multimodal", "objects", "seeds")
