@@ -77,6 +77,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.cluster
 	HSI_PYTHON='$(CURDIR)/$(BIN)/python' $(QGIS_PYTHON) benchmarks/engine.py
 
 # Needs the real scenes; peers that are not installed are left out.

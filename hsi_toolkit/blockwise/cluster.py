@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
@@ -50,6 +50,10 @@ class Cluster:
         """How many there are now, at least 1."""
         return max(1, len(self._client.nthreads()))
 
+    def process_numbers(self) -> list[int]:
+        """The processes' numbers on their machines."""
+        return self._on_all(os.getpid)
+
     @property
     def reachable(self) -> bool:
         """Whether the connection holds."""
@@ -82,12 +86,20 @@ class Cluster:
             ClusterError: the connection is lost, or a block ended every process that tried it.
             Cancelled: the user cancelled; blocks under way are given up.
         """
+        from cloudpickle import dumps
+        from distributed import CancelledError
+        from distributed.comm import CommClosedError
+
         progress = progress or Progress()
-        # A task, not scattered data: it is made again when the process that holds it dies.
-        shared = self._client.submit(_itself, function, pure=False)
         waiting: deque[Future] = deque()
         left = iter(keys)
         try:
+            # A task, not scattered data: it is made again when the process that holds it dies. As bytes:
+            # the scheduler would open anything else.
+            shared = self._client.submit(_opened, dumps(function), pure=False)
+            self._result(shared, progress)
+            # Otherwise blocks would queue at the one process that has the function.
+            self._client.replicate([shared])
             while True:
                 room = max(0, AHEAD * self.processes - len(waiting))
                 waiting.extend(
@@ -98,12 +110,18 @@ class Cluster:
                 result = self._result(waiting[0], progress)
                 waiting.popleft().release()
                 yield cast(Result, result)
+        except (CommClosedError, CancelledError) as error:
+            raise ClusterError(
+                f"The connection to the cluster is lost ({error or type(error).__name__}).",
+                "Start the command again: what it has finished is kept.",
+            ) from error
         finally:
-            self._client.cancel([*waiting, shared], force=True)
+            with suppress(CommClosedError, CancelledError, TimeoutError):
+                self._client.cancel([*waiting], force=True)
 
     def _result(self, future: "Future", progress: Progress) -> object:
-        from distributed import CancelledError, KilledWorker, wait
-        from distributed.comm import CommClosedError
+        """What a task gives, or its error, once it is done."""
+        from distributed import KilledWorker, wait
 
         while True:
             progress.check()
@@ -112,8 +130,6 @@ class Cluster:
                     wait([future], timeout=POLL_SECONDS)
             except TimeoutError:
                 continue
-            except (CancelledError, CommClosedError, OSError) as error:
-                raise _lost(error) from error
             break
         try:
             return future.result()
@@ -122,8 +138,6 @@ class Cluster:
                 "A block ended every process that tried to compute it.",
                 "Set a lower memory limit, and look at the processes' own messages.",
             ) from error
-        except (CancelledError, CommClosedError) as error:
-            raise _lost(error) from error
 
     def _on_all(self, function: Callable[..., Result], *arguments: object) -> list[Result]:
         try:
@@ -131,10 +145,7 @@ class Cluster:
         except HsiError:
             raise
         except Exception as error:
-            raise ClusterError(
-                f"The processes of the cluster cannot be used ({type(error).__name__}: {error}).",
-                f"Install hsi_toolkit {__version__} with its dependencies for each of them.",
-            ) from error
+            raise _foreign(error) from error
 
 
 @contextmanager
@@ -251,7 +262,12 @@ def _checked(client: "Client", name: str) -> Cluster:
             f"The Dask scheduler at {name} has no workers.", "Start some with 'dask worker'."
         ) from error
     cluster = Cluster(client)
-    others = {version for version in cluster._on_all(_version) if version != __version__}
+    versions = cluster._on_all(_version)
+    try:
+        versions.append(client.run_on_scheduler(_version))
+    except Exception as error:
+        raise _foreign(error) from error
+    others = set(versions) - {__version__}
     if others:
         raise ClusterError(
             f"Processes of the cluster have hsi_toolkit {', '.join(sorted(others))}, this is {__version__}.",
@@ -260,10 +276,10 @@ def _checked(client: "Client", name: str) -> Cluster:
     return cluster
 
 
-def _lost(error: BaseException) -> ClusterError:
+def _foreign(error: Exception) -> ClusterError:
     return ClusterError(
-        f"The connection to the cluster is lost ({error or type(error).__name__}).",
-        "Start the command again: what it has finished is kept.",
+        f"The processes of the cluster cannot be used ({type(error).__name__}: {error}).",
+        f"Install hsi_toolkit {__version__} with its dependencies for scheduler and workers.",
     )
 
 
@@ -277,8 +293,10 @@ def _device_kind(name: str) -> str:
     return choose_device(name).type
 
 
-def _itself(value: Result) -> Result:
-    return value
+def _opened(function: bytes) -> object:
+    from cloudpickle import loads
+
+    return loads(function)
 
 
 def _call(function: Callable[[Key], Result], key: Key) -> Result:

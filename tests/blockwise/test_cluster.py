@@ -4,7 +4,9 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 pytest.importorskip("distributed")
 
 from hsi_toolkit import errors
-from hsi_toolkit.blockwise.cluster import Cluster, connect
+from hsi_toolkit.blockwise.cluster import Cluster, connect, own_device, processes_for
 from hsi_toolkit.blockwise.journal import BlockJournal, journal_path
 from hsi_toolkit.errors import Cancelled, ClusterError, HsiError, ParameterError, SceneError
 from hsi_toolkit.inference import classify
@@ -50,15 +52,11 @@ def files(folder: Path, name: str) -> list[bytes]:
     return [(folder / each.format(name)).read_bytes() for each in NAMES]
 
 
-def processes_of(cluster: Cluster) -> list[int]:
-    return sorted(cluster._on_all(os.getpid))
-
-
 @pytest.mark.slow
 def test_results_come_in_order_from_several_processes(cluster: Cluster) -> None:
     assert cluster.processes == 2
     assert list(cluster.map(squared, range(30))) == [number * number for number in range(30)]
-    assert len({*processes_of(cluster), os.getpid()}) == 3
+    assert len({*cluster.process_numbers(), os.getpid()}) == 3
 
 
 @pytest.mark.slow
@@ -77,7 +75,7 @@ def test_a_process_that_dies_loses_nothing(folder: Path, monkeypatch: pytest.Mon
     mapped(folder, "here")
     add, killed = BlockJournal.add, []
     with connect("local:2") as cluster:
-        pids = processes_of(cluster)
+        pids = cluster.process_numbers()
 
         def kill(self: BlockJournal, number: int, arrays: dict[str, np.ndarray]) -> None:
             add(self, number, arrays)
@@ -164,3 +162,42 @@ def test_errors_reach_another_process_as_they_are(kind: type[HsiError]) -> None:
         "What is wrong. What to do.",
     )
     assert hasattr(errors, kind.__name__)
+
+
+@pytest.mark.parametrize(("name", "expected"), [(0, "cuda:0"), (4, "cuda:1"), ("a-machine", "cuda:0")])
+def test_processes_of_a_machine_take_a_device_each(
+    name: object, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name=name))
+    assert str(own_device("cuda")) == expected
+    assert str(own_device("cuda:2")) == "cuda:2"
+    assert str(own_device("cpu")) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "device", "devices", "expected"),
+    [
+        (None, "cuda", 4, "local:4"),
+        (None, "cuda", 1, None),
+        (None, "cpu", 4, None),
+        (None, "auto", 4, None),
+        ("local:2", "cuda", 4, "local:2"),
+    ],
+)
+def test_several_devices_are_used_by_a_process_each(
+    cluster: str | None, device: str, devices: int, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    @contextmanager
+    def noted(name: str) -> Iterator[None]:
+        asked.append(name)
+        yield
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
+    monkeypatch.setattr("hsi_toolkit.blockwise.cluster.connect", noted)
+    with processes_for(cluster, device):
+        pass
+    assert asked == ([] if expected is None else [expected])
