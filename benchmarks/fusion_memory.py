@@ -33,6 +33,7 @@ class Fields:
     shape: tuple[int, int, int]
     spectra: NDArray[np.float64]
     pixel: int
+    noise_seed: int = 1
 
     def read(self, bands: slice | NDArray[np.intp], rows: slice, columns: slice) -> NDArray[np.float32]:
         """The window, (bands, rows, columns) float32."""
@@ -41,7 +42,7 @@ class Fields:
         made = []
         for row in range(rows.start, rows.stop):
             material = np.random.default_rng(row * self.pixel // CELL).integers(0, MATERIALS, width)
-            noise = np.random.default_rng(1_000_000 * self.pixel + row).standard_normal(
+            noise = np.random.default_rng([self.noise_seed, self.pixel, row]).standard_normal(
                 (self.shape[0], self.shape[2]), dtype=np.float32
             )
             line = self.spectra[material[across]].T.astype(np.float32)
