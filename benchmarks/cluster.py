@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks.memory import BANDS, CLASSES, FIELD, make_classifier
 from hsi_toolkit.blockwise.cluster import Cluster, connect
@@ -29,16 +30,21 @@ from hsi_toolkit.scene import open_scene
 GOAL = 1.7
 COLUMNS = 240
 BLOCKS = 24
-"""At least so many, so that the last ones of two processes end together."""
+"""About so many, so that the last ones of two processes end together."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Seconds of the best round, and whether the bytes were those of this process."""
+    """Seconds of the best round, and whether the bytes were those of this process.
+
+    ``share`` is the processor time of the busier one of two processes as a part of that of one alone: half,
+    if the work is divided well and costs no more, however busy the machine is.
+    """
 
     pixels: int
     one: float
     two: float
+    share: float
     same: bool
     same_after_kill: bool
 
@@ -79,7 +85,7 @@ class Work:
         self._scene = open_scene(folder / "scene.npy", ":byx")
         self._classifier: SceneClassifier = make_classifier(cube.reshape(-1, BANDS)[::7], size)
         # Blocks of a line hold some five values for each band: the limit at which there are enough blocks.
-        self._limit = int(4 * COLUMNS * (rows / BLOCKS + 8) * 5 * BANDS / 0.75)
+        self._limit = int(4 * COLUMNS * (max(rows / BLOCKS, 4) + 10) * 5 * BANDS / 0.75)
 
     def seconds(self, name: str, cluster: Cluster | None = None, progress: Progress | None = None) -> float:
         """Time of a map, written under ``name``."""
@@ -125,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{figures.pixels} pixels, {options.mode} mode, HSIMAE {options.size}")
     for processes, taken in (("one process", figures.one), ("two processes", figures.two)):
         print(f"{processes:16}{taken:9.2f} s{figures.pixels / taken:11,.0f} pixels/s")
+    print(f"the busier of two takes {figures.share:.0%} of the processor time that one takes")
     print(
         f"two are {figures.ratio:.2f} times as fast (goal {GOAL:g}); bytes the same: {_word(figures.same)}, "
         f"with a worker killed meanwhile: {_word(figures.same_after_kill)}: "
@@ -149,13 +156,21 @@ def measure(work: Work, pixels: int, rounds: int) -> Figures:
         for name, cluster in clusters.items():
             work.seconds(name, cluster)
         same = all(work.same("here", name) for name in clusters)
-        best = dict.fromkeys(clusters, float("inf"))
+        best, busiest = dict.fromkeys(clusters, float("inf")), dict.fromkeys(clusters, float("inf"))
         for _ in range(rounds):
             for name, cluster in clusters.items():
+                before = processor_seconds(cluster)
                 best[name] = min(best[name], work.seconds(name, cluster))
-        process = next(iter(two.process_numbers()))
-        work.seconds("killed", two, KillOne(process))
-    return Figures(pixels, best["one"], best["two"], same, work.same("here", "killed"))
+                after = processor_seconds(cluster)
+                busiest[name] = min(busiest[name], max(after[each] - before[each] for each in after))
+        work.seconds("killed", two, KillOne(two.process_numbers()[0]))
+    share = busiest["two"] / busiest["one"]
+    return Figures(pixels, best["one"], best["two"], share, same, work.same("here", "killed"))
+
+
+def processor_seconds(cluster: Cluster) -> dict[int, float]:
+    """Processor time of each process so far."""
+    return {number: sum(psutil.Process(number).cpu_times()[:2]) for number in cluster.process_numbers()}
 
 
 def _word(said: bool) -> str:
