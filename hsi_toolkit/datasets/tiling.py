@@ -18,6 +18,9 @@ from hsi_toolkit.scene.blocks import values_of
 from hsi_toolkit.scene.readers.hyspecnet import VALID_BANDS
 from hsi_toolkit.scene.writer import bands_of
 
+MOST_BEYOND = 0.5
+"""Share of a scene's values that may be cut off: beyond it the maximum is of another unit."""
+
 SHARES = (("train", 0.7), ("val", 0.2), ("test", 0.1))
 """Parts of a split, as the data set divides its patches."""
 
@@ -63,7 +66,8 @@ def tile_scenes(
         The number of patches of each part of the easy split, and of all.
 
     Raises:
-        SceneError: no patch of a scene has enough data, or scenes differ in their good bands.
+        SceneError: no patch of a scene has enough data, most of its values would be cut off, or scenes differ
+            in their good bands.
         ParameterError: the side is out of range.
         OutputError: the folder exists already or cannot be written.
     """
@@ -104,6 +108,7 @@ def _cut(
     used, side, found = _used(scene), rule.side, 0
     maximum = rule.maximum or _typical_maximum(scene, used)
     columns = scene.sizes["x"] // side
+    beyond = known = 0
     for row in range(scene.sizes["y"] // side):
         progress.check()
         progress.report(row / max(1, scene.sizes["y"] // side), f"Cutting scene {number}")
@@ -119,6 +124,8 @@ def _cut(
             image = target / f"{name}-SPECTRAL_IMAGE.TIF"
             with RasterWriter(image, like=window, **bands_of(window)) as writer:
                 writer.write(values, 0)
+            beyond += np.count_nonzero(values[used] > maximum)
+            known += values[used].size
             data = np.clip(np.nan_to_num(values[used], nan=0.0), 0, maximum) / np.float32(maximum)
             np.save(target / f"{name}-DATA.npy", data.astype(np.float32), allow_pickle=False)
             # Where there are few scenes, a strip of rows stands for a tile of the data set.
@@ -128,6 +135,13 @@ def _cut(
             f"Scene {number} of {scene.sizes['y']} × {scene.sizes['x']} pixels gives no patch of {side} "
             "pixels with data.",
             "Choose smaller patches, or leave the scene out.",
+        )
+    if beyond > MOST_BEYOND * known:
+        raise SceneError(
+            f"{100 * beyond / known:.0f} % of the values of scene {number} lie above {maximum:g} and would "
+            "be cut off.",
+            "Give the value that is to become 1 (10000 for reflectance stored as whole numbers), or 0 to let "
+            "each scene tell.",
         )
 
 

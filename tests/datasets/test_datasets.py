@@ -103,6 +103,9 @@ def test_what_cannot_be_cut_is_said(tmp_path):
         tile_scenes([scene[:, 3 : 3 + SIDE, :]], tmp_path / "b", TileRule(side=SIDE, valid=0.5))
     with pytest.raises(ParameterError, match="A patch of 4 pixels"):
         tile_scenes([scene], tmp_path / "c", TileRule(side=4))
+    with pytest.raises(SceneError, match=r"100 % of the values of scene 1 lie above 1 and would be cut off"):
+        tile_scenes([scene * 10_000], tmp_path / "e", TileRule(side=SIDE))
+    assert not any((tmp_path / "e").iterdir())
     tile_scenes([scene], tmp_path / "d", TileRule(side=SIDE))
     with pytest.raises(OutputError, match="holds a data set already"):
         tile_scenes([scene], tmp_path / "d", TileRule(side=SIDE))
