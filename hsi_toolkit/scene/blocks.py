@@ -89,7 +89,7 @@ def rows_within(scene: xr.DataArray, memory_limit: int | None, halo: int = 0) ->
     lines = limit // (BLOCKS_HELD * line) - 2 * halo
     if memory_limit is None and lines < native:
         # The reader holds a row of tiles besides.
-        lines //= 3
+        lines //= 2
     if memory_limit is None:
         lines = max(lines, 2 * halo, 1)
     elif lines < 1:
