@@ -124,7 +124,7 @@ def _cut(
             image = target / f"{name}-SPECTRAL_IMAGE.TIF"
             with RasterWriter(image, like=window, **bands_of(window)) as writer:
                 writer.write(values, 0)
-            beyond += np.count_nonzero(values[used] > maximum)
+            beyond += int(np.count_nonzero(values[used] > maximum))
             known += values[used].size
             data = np.clip(np.nan_to_num(values[used], nan=0.0), 0, maximum) / np.float32(maximum)
             np.save(target / f"{name}-DATA.npy", data.astype(np.float32), allow_pickle=False)
