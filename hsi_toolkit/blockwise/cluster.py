@@ -121,16 +121,17 @@ class Cluster:
 
     def _result(self, future: "Future", progress: Progress) -> object:
         """What a task gives, or its error, once it is done."""
-        from distributed import KilledWorker, wait
+        from distributed import KilledWorker
+        from distributed.comm import CommClosedError
 
-        while True:
+        # Not by Dask's own wait: it takes a client from Dask's settings, which threads have in common.
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        while not done.wait(POLL_SECONDS):
             progress.check()
-            try:
-                with self._client.as_current():
-                    wait([future], timeout=POLL_SECONDS)
-            except TimeoutError:
-                continue
-            break
+            if not self.reachable:
+                raise CommClosedError("the scheduler is gone")
+        progress.check()
         try:
             return future.result()
         except KilledWorker as error:

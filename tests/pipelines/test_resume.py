@@ -1,6 +1,5 @@
 """``hsi map`` and ``hsi classify`` go on where they were interrupted."""
 
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +33,7 @@ def test_a_map_from_polygons_goes_on_after_its_training_and_its_blocks(
         add(self, number, arrays)
         finished.append(number)
         if number == 4:
-            # What Ctrl-C and a program that ends another one send.
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(BlockJournal, "add", stop)
