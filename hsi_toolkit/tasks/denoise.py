@@ -21,9 +21,9 @@ class Denoise(Task):
         "impulses are found by what the other bands of a line or pixel say, and put right before. Pixels "
         "whose spectra are foreign to the rest keep what is theirs. Units, wavelengths, bad bands, no-data "
         "and georeference stay; bad bands are passed on unchanged. The scene is read twice, in blocks of "
-        "rows; memory does not grow with its length. The method hypersigma trains transformers on the scene "
-        "with more noise of the kind measured in it, or takes a released denoiser; it takes minutes where "
-        "the others take seconds."
+        "rows; memory does not grow with its length. The method hypersigma trains transformers to give "
+        "back what the default makes of parts of the scene when noise is added to them, or takes a released "
+        "denoiser; it takes minutes where the others take seconds."
     )
     group: ClassVar[str] = "Analysis"
     tags: ClassVar[Tuple[str, ...]] = (
