@@ -84,8 +84,8 @@ class StreamingCovariance:
             yield _covariance_on(compute, X)
             return
         # Of one size and an even number, so that two or four threads end together.
-        size = -(-len(X) // (4 * -(-len(X) // (4 * _RUN)))) if len(X) > _RUN else _RUN
-        runs = [X[start : start + size] for start in range(0, len(X), size)]
+        count = 4 * -(-len(X) // (4 * _RUN)) if len(X) > _RUN else 1
+        runs = np.array_split(X, count)
         yield from map_blocks(partial(_covariance_of, quick=quick), runs)
 
     def merge(self, other: "StreamingCovariance") -> None:

@@ -167,3 +167,22 @@ def test_the_usual_tiles_are_not_left_to_gdal(path: Path) -> None:
     tiles = source._tile_rows()
     assert tiles is not None
     assert (tiles.decoder is not None) == (path.stem in ("pixel", "band", "one"))
+
+
+def test_tiles_that_hold_all_bands_are_decoded_once_for_all(
+    monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    decoded: list[object] = []
+    plain = gdal_tiles.TileRows._decode
+
+    def counted(self: gdal_tiles.TileRows, targets: dict[tuple[int, int], np.ndarray], *more: object) -> None:
+        decoded.extend(targets)
+        plain(self, targets, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gdal_tiles.TileRows, "_decode", counted)
+    scene, whole = open_scene(path), expected()
+    for band in (0, 5, 36):
+        np.testing.assert_array_equal(scene[band, 0:16].values, whole[band, 0:16])
+    times = {"pixel": 1, "one": 1, "band": 3}
+    if path.stem in times:
+        assert len(decoded) == times[path.stem] * len(set(decoded))

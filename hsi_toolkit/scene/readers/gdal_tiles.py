@@ -34,7 +34,6 @@ BATCH_BYTES = 32 << 20
 """Rows of tiles lower than this are decoded several at a time, so that every thread has some."""
 
 Stored = NDArray[Any]
-Key = tuple[tuple[int, ...], int, int]
 Tile = tuple[int, int]
 """The row and the column of a tile, counted from 0."""
 Job = tuple[Tile, slice]
@@ -90,7 +89,7 @@ class TileRows:
         # As many handles as threads: GDAL's are for one thread each.
         self._handles = [handle, *(copy.copy(handle) for _ in range(THREADS - 1))]
         self._lock = threading.Lock()
-        self._key: Key | None = None
+        self._key: tuple[int, ...] | None = None
         self._kept: dict[Tile, Stored] = {}
         self._spare: list[Stored] = []
         self._compressed = [bytearray() for _ in self._handles]
@@ -112,7 +111,8 @@ class TileRows:
         """
         height, across = self.layout.height, self._across(columns)
         with self._lock:
-            key = (tuple(numbers), columns.start, columns.stop)
+            # Tiles that hold all bands serve any.
+            key = () if self._by_pixel else tuple(numbers)
             if key != self._key:
                 self._key, self._kept, self._spare = key, {}, []
             wanted = range(rows.start // height, -(-rows.stop // height))
@@ -150,10 +150,10 @@ class TileRows:
         return bands, layout.height, layout.width
 
     def _keep_only(self, rows: range) -> None:
-        """Let go of other rows of tiles, but for the memory of one."""
+        """Let go of other rows of tiles, but for the memory of those that were read last."""
         gone = [tile for tile in self._kept if tile[0] not in rows]
         if gone:
-            self._spare = [self._kept.pop(tile) for tile in gone][-len(self._kept) - len(gone) :]
+            self._spare = [self._kept.pop(tile) for tile in gone]
 
     def _buffer(self, bands: int) -> Stored:
         # Memory that is used again need not be cleared by the kernel again.
@@ -162,18 +162,21 @@ class TileRows:
     def _part(self, tile: Tile, numbers: list[int], rows: slice, columns: slice) -> Part:
         """What a tile holds of the window."""
         layout, kept = self.layout, self._kept[tile]
-        if self._by_pixel:
-            # All bands in a row need no copy.
-            first, last = numbers[0] - 1, numbers[-1]
-            consecutive = numbers == list(range(first + 1, last + 1))
-            kept = kept.transpose(2, 0, 1)[slice(first, last) if consecutive else [n - 1 for n in numbers]]
         top, left = tile[0] * layout.height, tile[1] * layout.width
         start, stop = max(rows.start, top), min(rows.stop, top + layout.height)
         begin, end = max(columns.start, left), min(columns.stop, left + layout.width)
+        inside = slice(start - top, stop - top), slice(begin - left, end - left)
+        if self._by_pixel:
+            stored = kept[inside].transpose(2, 0, 1)
+            # All bands need no copy.
+            if numbers != list(range(1, self.layout.bands + 1)):
+                stored = stored[[number - 1 for number in numbers]]
+        else:
+            stored = kept[:, *inside]
         return Part(
             slice(start - rows.start, stop - rows.start),
             slice(begin - columns.start, end - columns.start),
-            kept[:, start - top : stop - top, begin - left : end - left],
+            stored,
         )
 
     def _decode(self, targets: dict[Tile, Stored], numbers: list[int]) -> None:
