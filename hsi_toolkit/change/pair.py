@@ -1,19 +1,22 @@
 """Two scenes of the same place, read side by side."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_toolkit.blockwise.cluster import Cluster
 from hsi_toolkit.detection.scan import CANCEL_BYTES, spectra_of
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import Block, iter_blocks
-from hsi_toolkit.scene.blocks import values_of
+from hsi_toolkit.scene.blocks import read_rows, values_of
 
+Result = TypeVar("Result")
 Spectra = NDArray[np.float64]
 
 SAMPLE_PIXELS = 50_000
@@ -65,15 +68,39 @@ class ScenePair:
         self, progress: Progress, message: str, memory_limit: int | None = None
     ) -> Iterator[tuple[Block, Block]]:
         """The same lines of both, from top to bottom."""
-        line = 4 * self.before.sizes["band"] * self.before.sizes["x"]
-        allowed = min(CANCEL_BYTES, memory_limit // 8) if memory_limit else CANCEL_BYTES
-        rows = max(1, allowed // line)
+        rows = self._rows_within(memory_limit)
         progress.report(0.0, message)
         pairs = zip(iter_blocks(self.before, rows=rows), iter_blocks(self.after, rows=rows), strict=True)
         for before, after in pairs:
             progress.check()
             yield before, after
             progress.report(before.y1 / self.shape[0], message)
+
+    def map(
+        self,
+        function: Callable[[Block, Block], Result],
+        progress: Progress,
+        message: str,
+        memory_limit: int | None = None,
+        cluster: Cluster | None = None,
+    ) -> Iterator[tuple[int, Result]]:
+        """``function`` of ``blocks``, computed by a cluster if there is one, after the row they start at."""
+        if cluster is None:
+            for before, after in self.blocks(progress, message, memory_limit):
+                yield before.y0, function(before, after)
+            return
+        step, height = self._rows_within(memory_limit), self.shape[0]
+        edges = [(y0, min(y0 + step, height)) for y0 in range(0, height, step)]
+        progress.report(0.0, message)
+        results = cluster.map(_OnBlocks(self, function), edges, progress)
+        for (y0, y1), result in zip(edges, results, strict=True):
+            yield y0, result
+            progress.report(y1 / height, message)
+
+    def _rows_within(self, memory_limit: int | None) -> int:
+        line = 4 * self.before.sizes["band"] * self.before.sizes["x"]
+        allowed = min(CANCEL_BYTES, memory_limit // 8) if memory_limit else CANCEL_BYTES
+        return max(1, allowed // line)
 
     def sample(self, progress: Progress, most: int = SAMPLE_PIXELS) -> tuple[Spectra, Spectra]:
         """Spectra (n, bands) of the same pixels of both, evenly spread over the scene.
@@ -104,6 +131,21 @@ class ScenePair:
                 "Check that the scenes overlap.",
             )
         return sampled[0], sampled[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _OnBlocks(Generic[Result]):
+    """A function of blocks of both scenes as one of their edges, for processes that read by themselves."""
+
+    pair: ScenePair
+    function: Callable[[Block, Block], Result]
+
+    def __call__(self, edge: tuple[int, int]) -> Result:
+        """The function of the blocks of these rows."""
+        before, after = (
+            Block(read_rows(scene, *edge), *edge) for scene in (self.pair.before, self.pair.after)
+        )
+        return self.function(before, after)
 
 
 def _check_grid(before: xr.DataArray, after: xr.DataArray, names: list[str]) -> None:

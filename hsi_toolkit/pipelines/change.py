@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_toolkit.blockwise.cluster import processes_for, refuse_cluster
 from hsi_toolkit.change.decision import ChangeTypes, cluster_changes, no_change_threshold
 from hsi_toolkit.change.detectors import Method, PairModel, fit_pair
 from hsi_toolkit.change.pair import ScenePair, Spectra
@@ -16,7 +18,7 @@ from hsi_toolkit.change.registration import TOLERANCE, Registration, check_regis
 from hsi_toolkit.detection.scan import spectra_of
 from hsi_toolkit.files import check_output
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.scene import ClassEntry, RasterWriter, open_scene
+from hsi_toolkit.scene import Block, ClassEntry, RasterWriter, open_scene
 from hsi_toolkit.spectral.compute import Compute
 from hsi_toolkit.tasks.change import Change
 from hsi_toolkit.training.palette import palette, rgb
@@ -48,6 +50,8 @@ def run(task: Change, progress: Progress) -> Mapping[str, object]:
     """Check the registration, learn no change from a sample, then score both scenes side by side."""
     outputs = {"scores": task.output}
     outputs |= {name: path for name, path in (("map", task.map), ("types", task.types)) if path}
+    if task.method == "hypersigma":
+        refuse_cluster(task.cluster, task.method)
     for path in outputs.values():
         check_output(path, overwrite=task.overwrite)
     pair = ScenePair.of(open_scene(task.before), open_scene(task.after))
@@ -160,17 +164,16 @@ def _write(task: Change, pair: ScenePair, decision: _Decision, progress: Progres
             for path, legend in legends.items()
             if path
         }
-        for before, after in pair.blocks(progress, "Comparing the scenes", _memory(task)):
-            given = None if decision.scores is None else decision.scores.values[before.y0 : before.y1].ravel()
-            scores, types = _score(decision, spectra_of(before.core), spectra_of(after.core), given, compute)
-            shape = before.core.shape[1:]
-            scores_writer.write(scores.reshape(shape), before.y0)
+        score = partial(_score, decision, compute)
+        cluster = stack.enter_context(processes_for(task.cluster))
+        for y0, (scores, types) in pair.map(score, progress, "Comparing the scenes", _memory(task), cluster):
+            scores_writer.write(scores, y0)
             known, above = np.isfinite(scores), scores > decision.threshold
             pixels, changed = pixels + int(known.sum()), changed + int(above.sum())
             binary = np.where(above, CHANGED, UNCHANGED) * known
             for path, values in ((task.map, binary), (task.types, types)):
                 if path:
-                    writers[path].write(values.astype(np.uint8).reshape(shape), before.y0)
+                    writers[path].write(values.astype(np.uint8), y0)
     return pixels, changed
 
 
@@ -179,27 +182,26 @@ def _memory(task: Change) -> int | None:
 
 
 def _score(
-    decision: _Decision,
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    given: NDArray[np.float32] | None,
-    compute: Compute,
+    decision: _Decision, compute: Compute, before: Block, after: Block
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Scores (n,), NaN without data, and the numbers (n,) of the types map; ``given`` scores stay."""
-    detector = compute.place(decision.model.detector)
-    scores = given
-    if scores is None:
+    """Scores (rows, columns) of the same lines, NaN without data, and the numbers of the types map."""
+    spectra = spectra_of(before.core), spectra_of(after.core)
+    if decision.scores is None:
+        detector = compute.place(decision.model.detector)
         scores = compute.pixelwise(
-            lambda first, second: detector.scores(first, second, compute), before, after, dtype=np.float64
+            lambda first, second: detector.scores(first, second, compute), *spectra, dtype=np.float64
         )
+    else:
+        scores = decision.scores.values[before.y0 : before.y1].ravel()
     above = scores > decision.threshold
     types = np.where(np.isfinite(scores), np.uint8(UNCHANGED), np.uint8(0))
     types[above] = CHANGED
     if decision.types is not None and above.any():
-        changed = (each[above].astype(np.float64) for each in (before, after))
+        changed = (each[above].astype(np.float64) for each in spectra)
         moved = decision.model.difference.differences(*changed)
         types[above] += decision.types.assign(moved).astype(np.uint8)
-    return scores, types
+    shape = before.core.shape[1:]
+    return scores.reshape(shape), types.reshape(shape)
 
 
 def _map_legend() -> list[ClassEntry]:

@@ -99,6 +99,7 @@ class Change(Task):
         advanced=True,
     )
     device: str = common.device()
+    cluster: Optional[str] = common.cluster()
     seed: int = common.seed()
     weights: Optional[str] = scene_network.weights()
     size: str = scene_network.size()

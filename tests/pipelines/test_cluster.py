@@ -3,18 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("distributed")
 
 from hsi_toolkit.blockwise.cluster import connect
+from hsi_toolkit.change.pair import ScenePair
 from hsi_toolkit.detection import scan
 from hsi_toolkit.errors import ClusterError, ParameterError
 from hsi_toolkit.pipelines import run, unmix
 from hsi_toolkit.scene import blocks
 from hsi_toolkit.tasks import TASKS
 
-from .conftest import SmallScene
+from .conftest import BANDS, COVERS, SmallScene, write_scene
 
 TASKS_TRIED = [
     ("anomalies", {"method": method, "detections": "d.tif"} | more)
@@ -34,6 +36,10 @@ TASKS_TRIED += [
     ("unmix", {"endmembers": "3", "method": "ucls"}),
     ("unmix", {"endmembers": "LABELS", "method": "mesma"}),
     ("unmix", {"endmembers": "LABELS", "method": "sparse"}),
+]
+TASKS_TRIED += [
+    ("change", {"method": method, "map": "m.tif", "types": "t.tif"})
+    for method in ("auto", "irmad", "chronochrome", "cva", "sam")
 ]
 
 
@@ -59,12 +65,17 @@ def test_two_processes_write_what_one_does(
     for module in (blocks, scan):
         monkeypatch.setattr(module, "rows_within", lambda *_, **__: 7)
     monkeypatch.setattr(unmix, "_rows", lambda *_: 7)
+    monkeypatch.setattr(ScenePair, "_rows_within", lambda *_: 7)
     written = []
     for cluster in (None, address):
         folder = tmp_path / ("far" if cluster else "here")
         folder.mkdir()
         values = {key: _placed(value, folder, small_scene) for key, value in parameters.items()}
-        values |= {"scene": str(small_scene.scene), "output": str(folder / "o.tif"), "cluster": cluster}
+        values |= {"output": str(folder / "o.tif"), "cluster": cluster}
+        if name == "change":
+            values |= {"before": str(small_scene.scene), "after": str(later(small_scene, tmp_path))}
+        else:
+            values |= {"scene": str(small_scene.scene)}
         if name == "target":
             values |= {"target": str(small_scene.labels), "field": "cover", "value": "water"}
         if values.get("endmembers") == str(small_scene.labels):
@@ -75,17 +86,28 @@ def test_two_processes_write_what_one_does(
     assert written[0] == written[1]
 
 
+def later(scene: SmallScene, folder: Path) -> Path:
+    """The scene at another date, with another cover on 30 x 20 pixels."""
+    truth, path = scene.truth.copy(), folder / "later.tif"
+    truth[10:40, 5:25] = truth[10:40, 5:25] % len(COVERS) + 1
+    if not path.exists():
+        write_scene(path, np.linspace(420, 1600, BANDS), truth, seed=1)
+    return path
+
+
 def _placed(value: object, folder: Path, scene: SmallScene) -> object:
     if value == "LABELS":
         return str(scene.labels)
     return str(folder / value) if isinstance(value, str) and value.endswith(".tif") else value
 
 
-@pytest.mark.parametrize("name", ["anomalies", "unmix"])
+@pytest.mark.parametrize("name", ["anomalies", "unmix", "change"])
 def test_a_method_of_one_process_refuses_a_cluster(
     name: str, small_scene: SmallScene, tmp_path: Path
 ) -> None:
-    values = {"scene": str(small_scene.scene), "output": str(tmp_path / "o.tif"), "method": "hypersigma"}
+    values = {"output": str(tmp_path / "o.tif"), "method": "hypersigma"}
+    scenes = ("before", "after") if name == "change" else ("scene",)
+    values |= dict.fromkeys(scenes, str(small_scene.scene))
     with pytest.raises(ParameterError, match="one process"):
         run(TASKS[name].from_dict(values | {"cluster": "local:2"}))
     assert not list(tmp_path.iterdir())
