@@ -78,7 +78,12 @@ class Cluster:
         return "cuda" if kinds == {"cuda"} else "cpu"
 
     def map(
-        self, function: Callable[[Key], Result], keys: Sequence[Key], progress: Progress | None = None
+        self,
+        function: Callable[[Key], Result],
+        keys: Sequence[Key],
+        progress: Progress | None = None,
+        *,
+        most: int | None = None,
     ) -> Iterator[Result]:
         """``function(key)`` of every key, in order, each computed by whichever process is free.
 
@@ -86,6 +91,7 @@ class Cluster:
             function: goes to each process once; it and what it gives can be pickled.
             keys: what it is called with.
             progress: asked about cancellation.
+            most: results that may be under way or wait; None: ``AHEAD`` for each process.
 
         Raises:
             ClusterError: the connection is lost, or a block ended every process that tried it.
@@ -106,7 +112,7 @@ class Cluster:
             # Otherwise blocks would queue at the one process that has the function.
             self._client.replicate([shared])
             while True:
-                room = max(0, AHEAD * self.processes - len(waiting))
+                room = max(0, (most or AHEAD * self.processes) - len(waiting))
                 waiting.extend(
                     self._client.submit(_call, shared, key, pure=False) for key in islice(left, room)
                 )

@@ -28,6 +28,9 @@ _GROUP_VALUES = 1 << 20  # of the groups that are filtered together
 _HARD_THRESHOLD = 2.9  # standard deviations of the noise; BM3D has 2.7
 _PILOT_SIDE, _FINAL_SIDE = 4, 5  # of the patches, pixels
 
+BAND_ROWS = _BAND * _STEP
+"""Rows of the images between one band of reference patches and the next."""
+
 
 def collaborative_filter(images: Tensor, progress: Progress | None = None) -> Tensor:
     """Remove white noise of unit variance, independent from image to image.

@@ -7,9 +7,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from hsi_toolkit.denoising.collaborative import CollaborativeFilter
+from hsi_toolkit.denoising.collaborative import BAND_ROWS, CollaborativeFilter
 from hsi_toolkit.denoising.robust import suspicious
 from hsi_toolkit.denoising.statistics import Float32, Float64
 from hsi_toolkit.denoising.stripes import LineFaults
@@ -18,7 +19,16 @@ from hsi_toolkit.progress import Progress
 
 Smoothing = Literal["spatial", "spectral", "none"]
 
+Counts = NDArray[np.int64]
+
 _PIXELS = 1 << 13  # that are worked on together: their spectra stay in the cache
+_FILLED = 32  # rows without data that are filled from the last row above them that has some
+
+SURROUNDINGS = 128
+"""Rows above a row that its filtered values depend on: two stages' reach, and filled rows above these."""
+
+ALIGNMENT = BAND_ROWS
+"""Rows of the scene that are filtered together start at multiples of this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +46,32 @@ class NoiseModel:
     threshold: Float64 | None = None
 
 
+@dataclass
+class Removed:
+    """What was taken away.
+
+    Attributes:
+        outliers: (bands,) values found to be impulses.
+        squares: (bands,) sum of squares of what was taken away.
+        pixels: with data.
+    """
+
+    outliers: Counts
+    squares: Float64
+    pixels: int = 0
+
+    @classmethod
+    def nothing(cls, bands: int) -> "Removed":
+        """Of no pixel."""
+        return cls(np.zeros(bands, np.int64), np.zeros(bands))
+
+    def add(self, other: "Removed") -> None:
+        """Count what was taken from other pixels, too."""
+        self.outliers = self.outliers + other.outliers
+        self.squares = self.squares + other.squares
+        self.pixels += other.pixels
+
+
 @dataclass(frozen=True, eq=False)
 class CleanBlock:
     """Rows ``y0`` to ``y1`` of the scene: as given and denoised, (bands, rows, cols) float32."""
@@ -43,6 +79,7 @@ class CleanBlock:
     given: Float32
     clean: Float32
     y0: int
+    removed: Removed
 
     @property
     def y1(self) -> int:
@@ -57,6 +94,7 @@ class _Projected:
     given: Float32
     y0: int
     foreign: list[tuple[Tensor, Tensor]]
+    outliers: Counts
 
 
 class Denoiser:
@@ -67,11 +105,6 @@ class Denoiser:
         smoothing: "spatial" filters the component images with their surroundings; "spectral" weights the
             components of each pixel alone (minimum noise fraction); "none" corrects lines and impulses only.
         device: where to compute.
-
-    Attributes:
-        outliers: (bands,) values found to be impulses so far.
-        removed: (bands,) sum of squares of what was taken away so far.
-        pixels: pixels with data so far.
     """
 
     def __init__(self, model: NoiseModel, smoothing: Smoothing, device: torch.device) -> None:
@@ -82,8 +115,6 @@ class Denoiser:
         self._threshold = None
         if model.threshold is not None:
             self._threshold = torch.as_tensor(model.threshold, dtype=torch.float32, device=device)
-        bands = len(model.subspace.sigma)
-        self.outliers, self.removed, self.pixels = np.zeros(bands, np.int64), np.zeros(bands), 0
 
     def blocks(
         self,
@@ -95,7 +126,9 @@ class Denoiser:
     ) -> Iterator[CleanBlock]:
         """Denoise blocks (bands, rows, cols) float32, each with the scene's row it starts at.
 
-        What comes out does not depend on how the scene is cut into blocks.
+        What comes out does not depend on how the scene is cut into blocks but for rounding. It does not
+        depend on where the first one starts either, from ``SURROUNDINGS`` rows below it on; not even by
+        rounding, if that is a multiple of ``ALIGNMENT`` and the blocks are the same.
 
         Args:
             blocks: of the scene or of a part of its columns, from top to bottom.
@@ -106,7 +139,9 @@ class Denoiser:
         progress, own = progress or Progress(), own or slice(None)
         if self._smoothing == "none":
             for data, y0 in blocks:
-                yield self._finished(data, y0, self._repaired(data, y0, x0, progress), own)
+                outliers = np.zeros(len(data), np.int64)
+                clean = self._repaired(data, y0, x0, outliers, progress)
+                yield self._finished(data, y0, clean, outliers, own)
             return
         waiting: deque[_Projected] = deque()
         done: list[Tensor] = []
@@ -128,9 +163,9 @@ class Denoiser:
         return _Weighted(self._gain)
 
     def _parts(
-        self, data: Float32, y0: int, x0: int, progress: Progress
+        self, data: Float32, y0: int, x0: int, outliers: Counts, progress: Progress
     ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor | None]]:
-        """Whitened pixels of a block without offsets and outliers, run by run.
+        """Whitened pixels of a block without offsets and outliers, run by run; these are counted.
 
         Yields:
             Which rows; (bands, pixels) whitened; (n, pixels) their components; (bands, pixels) bool, the
@@ -145,10 +180,12 @@ class Denoiser:
             whitened = self._tensors.whiten(spectra)
             components = self._tensors.basis.T @ whitened
             wrong = None if dead is None else torch.as_tensor(dead.reshape(bands, -1), device=self._device)
-            made_up = self._complete(whitened, components, wrong)
+            made_up = self._complete(whitened, components, wrong, outliers)
             yield slice(top, top + height), whitened, components, made_up
 
-    def _complete(self, whitened: Tensor, components: Tensor, dead: Tensor | None) -> Tensor | None:
+    def _complete(
+        self, whitened: Tensor, components: Tensor, dead: Tensor | None, outliers: Counts
+    ) -> Tensor | None:
         """Fill in missing, dead and outlying values in place, and say which they were."""
         concerned = ~torch.isfinite(components.sum(0))
         if dead is not None:
@@ -165,7 +202,7 @@ class Denoiser:
         wrong = unknown if dead is None else unknown | dead[:, pixels]
         if self._threshold is not None:
             found = self._tensors.outliers(spectra, wrong, self._threshold)
-            self.outliers += found.sum(1).cpu().numpy()
+            outliers += found.sum(1).cpu().numpy()
             wrong = wrong | found
         complete = self._tensors.complete(spectra, wrong)
         whitened[:, pixels] = complete
@@ -174,10 +211,10 @@ class Denoiser:
         made_up[:, pixels] = wrong
         return made_up
 
-    def _repaired(self, data: Float32, y0: int, x0: int, progress: Progress) -> Float32:
+    def _repaired(self, data: Float32, y0: int, x0: int, outliers: Counts, progress: Progress) -> Float32:
         """The block without offsets, dead lines and impulses filled in; noise stays."""
         clean = np.empty_like(data)
-        for rows, whitened, _, made_up in self._parts(data, y0, x0, progress):
+        for rows, whitened, _, made_up in self._parts(data, y0, x0, outliers, progress):
             part, _ = self._model.faults.correct(data[:, rows], y0 + rows.start, x0)
             if made_up is not None:
                 filled = (whitened * self._tensors.sigma[:, None] + self._tensors.mean[:, None]).cpu().numpy()
@@ -192,15 +229,15 @@ class Denoiser:
         bands, rows, cols = data.shape
         components = torch.empty(self._model.subspace.dimension, rows, cols, device=self._device)
         known = torch.ones(rows, cols, dtype=torch.bool, device=self._device)
-        foreign = []
-        for part, whitened, coefficients, made_up in self._parts(data, y0, x0, progress):
+        foreign, outliers = [], np.zeros(bands, np.int64)
+        for part, whitened, coefficients, made_up in self._parts(data, y0, x0, outliers, progress):
             components[:, part] = coefficients.reshape(len(components), -1, cols)
             if made_up is not None:
                 known[part] = (made_up.sum(0) < bands).reshape(-1, cols)
             pixels, residual = self._tensors.foreign(whitened, coefficients)
             if len(pixels):
                 foreign.append((pixels + part.start * cols, residual))
-        return _Projected(data, y0, foreign), components, known
+        return _Projected(data, y0, foreign, outliers), components, known
 
     def _completed(self, waiting: deque[_Projected], done: list[Tensor], own: slice) -> Iterator[CleanBlock]:
         """The waiting blocks whose components are all done."""
@@ -211,7 +248,8 @@ class Denoiser:
             components = torch.cat(done, dim=1)
             done[:] = [components[:, rows:]]
             ready -= rows
-            yield self._finished(block.given, block.y0, self._restored(block, components[:, :rows]), own)
+            clean = self._restored(block, components[:, :rows])
+            yield self._finished(block.given, block.y0, clean, block.outliers, own)
 
     def _restored(self, block: _Projected, components: Tensor) -> Float32:
         clean = np.empty_like(block.given)
@@ -226,17 +264,16 @@ class Denoiser:
             flat[:, pixels.cpu().numpy()] += residual.cpu().numpy()
         return clean
 
-    def _finished(self, given: Float32, y0: int, clean: Float32, own: slice) -> CleanBlock:
+    def _finished(self, given: Float32, y0: int, clean: Float32, outliers: Counts, own: slice) -> CleanBlock:
         given, clean = given[:, :, own], clean[:, :, own]
-        known = np.zeros(given.shape[1:], bool)
+        known, squares = np.zeros(given.shape[1:], bool), np.zeros(len(given))
         for band, (before, after) in enumerate(zip(given, clean, strict=True)):
             finite = np.isfinite(before)
             after[~finite] = np.nan
             known |= finite
             change = (before - after)[finite]
-            self.removed[band] += float(np.dot(change, change))
-        self.pixels += int(known.sum())
-        return CleanBlock(given, clean, y0)
+            squares[band] = float(np.dot(change, change))
+        return CleanBlock(given, clean, y0, Removed(outliers, squares, int(known.sum())))
 
 
 class _Rows(Protocol):
@@ -270,20 +307,24 @@ class _Smoothed:
     def __init__(self, images: CollaborativeFilter) -> None:
         self._images = images
         self._above: Tensor | None = None
+        self._empty = 0  # rows without data at the end of those that came
 
     def push(self, components: Tensor, known: Tensor) -> Tensor:
-        filled = _filled(components, known, self._above)
+        filled = _filled(components, known, self._above, self._empty)
         self._above = filled[:, -1].clone()
+        with_data = torch.nonzero(known.any(1))[:, 0].tolist()
+        self._empty = len(known) - 1 - with_data[-1] if with_data else self._empty + len(known)
         return self._images.push(filled)
 
     def finish(self) -> Tensor:
         return self._images.finish()
 
 
-def _filled(components: Tensor, known: Tensor, above: Tensor | None) -> Tensor:
+def _filled(components: Tensor, known: Tensor, above: Tensor | None, gap: int) -> Tensor:
     """Component images whose pixels without data have the values of the nearest one with data in their row.
 
-    A row without data is like the one above it, which for the first row is ``above`` (n, cols).
+    A row without data is like the one above it, which for the first row is ``above`` (n, cols), the last of
+    ``gap`` such rows; from the ``_FILLED``th on it is zero, the scene's mean.
     """
     if bool(known.all()):
         return components
@@ -295,7 +336,9 @@ def _filled(components: Tensor, known: Tensor, above: Tensor | None) -> Tensor:
     empty = ~known.any(1)
     nearest[empty] = 0
     filled = components.gather(2, nearest.expand(components.shape))
-    for row in torch.nonzero(empty)[:, 0].tolist():
-        before = filled[:, row - 1] if row else above
-        filled[:, row] = 0.0 if before is None else before
+    for row, no_data in enumerate(empty.tolist()):
+        gap = gap + 1 if no_data else 0
+        if gap:
+            before = filled[:, row - 1] if row else above
+            filled[:, row] = 0.0 if before is None or gap > _FILLED else before
     return filled

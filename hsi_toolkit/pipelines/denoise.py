@@ -2,8 +2,7 @@
 
 import csv
 import io
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -13,15 +12,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_toolkit.denoising.denoiser import Denoiser, NoiseModel, Smoothing
+from hsi_toolkit.blockwise.cluster import processes_for, refuse_cluster
+from hsi_toolkit.denoising.denoiser import ALIGNMENT, NoiseModel, Removed, Smoothing
 from hsi_toolkit.denoising.impulses import find_impulses, refit
 from hsi_toolkit.denoising.noise import noise_levels
+from hsi_toolkit.denoising.parts import Columns, PartDenoiser
 from hsi_toolkit.denoising.statistics import Flags, Float32, Float64, SceneStatistics
 from hsi_toolkit.denoising.stripes import LineFaults, find_line_faults
 from hsi_toolkit.denoising.subspace import SignalSubspace
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.files import atomic_path, check_output
-from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.pipelines.writing import WriteBehind
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
@@ -76,19 +76,18 @@ def run(task: Denoise, progress: Progress) -> Mapping[str, object]:
             check_output(target, overwrite=task.overwrite)
     scene = open_scene(task.scene, task.variable)
     if task.method == "hypersigma":
+        refuse_cluster(task.cluster, task.method)
         return _learned(task, scene, progress)
-    device = choose_device(task.device)
     survey = survey_scene(scene, task.method, progress.part(0.0, 0.2))
-    denoiser = Denoiser(survey.model, _SMOOTHING.get(task.method, "spatial"), device)
-    _write(task, scene, survey, denoiser, progress.part(0.2, 1.0))
-    table = _noise_table(scene, survey, denoiser)
+    removed = _write(task, scene, survey, progress.part(0.2, 1.0))
+    table = _noise_table(scene, survey, removed)
     if task.noise_table:
         with atomic_path(task.noise_table, overwrite=task.overwrite) as temporary:
             temporary.write_text(_csv(table), encoding="utf-8")
     outputs = {"denoised": task.output, "difference": task.difference, "noise_table": task.noise_table}
     return {
         "summary": _summary(survey, task.method),
-        "facts": _facts(survey, denoiser),
+        "facts": _facts(survey, removed),
         "warnings": _warnings(scene, survey),
         "outputs": {name: path for name, path in outputs.items() if path},
         "method": task.method,
@@ -187,66 +186,37 @@ def _sample(
     return np.concatenate(parts, axis=1), np.concatenate(gone, axis=1)
 
 
-def _write(
-    task: Denoise, scene: xr.DataArray, survey: Survey, denoiser: Denoiser, progress: Progress
-) -> None:
-    parts, rows = _cut(scene, survey.model.subspace.dimension, task.memory_limit)
+def _write(task: Denoise, scene: xr.DataArray, survey: Survey, progress: Progress) -> Removed:
+    """Remove the noise part by part; returns what was removed of all bands that take part."""
+    columns, rows = _cut(scene, survey.model.subspace.dimension, task.memory_limit)
+    smoothing = _SMOOTHING.get(task.method, "spatial")
+    work = PartDenoiser(
+        scene, survey.model, smoothing, survey.bands, task.device, rows, task.difference is not None
+    )
+    totals, done = Removed.nothing(len(survey.bands)), 0
     raster = partial(RasterWriter, like=scene, overwrite=task.overwrite, **bands_of(scene))
     with ExitStack() as stack:
         clean = stack.enter_context(raster(task.output))
         removed = stack.enter_context(raster(task.difference)) if task.difference else None
         # The disk gets what is done while the next rows are worked on.
         behind = stack.enter_context(WriteBehind())
-        for number, (whole, own) in enumerate(parts):
-            step = progress.part(number / len(parts), (number + 1) / len(parts))
-            part = scene.isel(x=slice(whole.start, whole.stop))
-            x0 = whole.start + own.start
-            for given, values, y0 in _denoised(part, survey, denoiser, rows, whole.start, own, step):
-                behind.submit(clean.write, values, y0, x0)
-                if removed is not None:
-                    behind.submit(removed.write, given - values, y0, x0)
-                step.report((y0 + values.shape[1]) / scene.sizes["y"], "Removing the noise")
+        cluster = stack.enter_context(processes_for(task.cluster))
+        memory = task.memory_limit * 2**20 if task.memory_limit else _MEMORY
+        for part in work.all(columns, cluster, memory, progress):
+            totals.add(part.totals)
+            behind.submit(clean.write, part.clean, part.y0, part.x0)
+            if removed is not None and part.removed is not None:
+                behind.submit(removed.write, part.removed, part.y0, part.x0)
+            done += part.clean[0].size
+            progress.report(done / (scene.sizes["y"] * scene.sizes["x"]), "Removing the noise")
+    return totals
 
 
-def _denoised(
-    scene: xr.DataArray,
-    survey: Survey,
-    denoiser: Denoiser,
-    rows: int,
-    x0: int,
-    own: slice,
-    progress: Progress,
-) -> Iterator[tuple[Float32, Float32, int]]:
-    """All bands of blocks of columns ``own``, as given and denoised, and the row they start at."""
-    others = np.setdiff1d(np.arange(scene.sizes["band"]), survey.bands)
-    passed_on: deque[Float32] = deque()
-
-    def used_bands() -> Iterator[tuple[Float32, int]]:
-        for block in iter_blocks(scene, rows=rows):
-            passed_on.append(block.core[others][:, :, own])
-            yield block.core[survey.bands] if len(others) else block.core, block.y0
-
-    def joined(denoised: Float32, other: Float32) -> Float32:
-        if not len(others):
-            return denoised
-        bands = np.empty((len(survey.bands) + len(others), *denoised.shape[1:]), np.float32)
-        bands[survey.bands], bands[others] = denoised, other
-        return bands
-
-    for block in denoiser.blocks(used_bands(), progress, x0=x0, own=own):
-        progress.check()
-        other = passed_on.popleft()
-        yield joined(block.given, other), joined(block.clean, other), block.y0
-
-
-def _cut(
-    scene: xr.DataArray, components: int, memory_limit: int | None
-) -> tuple[list[tuple[slice, slice]], int]:
+def _cut(scene: xr.DataArray, components: int, memory_limit: int | None) -> tuple[list[Columns], int]:
     """How a scene is read so that memory suffices.
 
     Returns:
-        The parts of its columns that are denoised one after the other, each with those among its columns that
-        are its own; and the lines of a block.
+        The parts of its columns that are denoised one after the other, and the lines of a block.
     """
     width, bands = scene.sizes["x"], scene.sizes["band"]
     values = (memory_limit * 2**20 if memory_limit else _MEMORY) // 4
@@ -259,13 +229,15 @@ def _cut(
     for start in range(0, width, columns):
         stop = min(width, start + columns)
         whole = slice(max(0, start - _SURROUNDINGS), min(width, stop + _SURROUNDINGS))
-        parts.append((whole, slice(start - whole.start, stop - whole.start)))
+        parts.append(Columns(whole, slice(start - whole.start, stop - whole.start)))
     widest = max(whole.stop - whole.start for whole, _ in parts)
     rows = ((values // widest - filtered) // bands - _WAITING_ROWS) // _BLOCKS_HELD
-    return parts, min(max(rows, _LEAST_ROWS), _MOST_ROWS)
+    # So that what starts at such a row has the same blocks: below it these lines divide it.
+    aligned = rows // ALIGNMENT * ALIGNMENT if rows >= ALIGNMENT else _LEAST_ROWS
+    return parts, min(aligned, _MOST_ROWS)
 
 
-def _noise_table(scene: xr.DataArray, survey: Survey, denoiser: Denoiser) -> list[dict[str, object]]:
+def _noise_table(scene: xr.DataArray, survey: Survey, removed: Removed) -> list[dict[str, object]]:
     """For each band of the scene what was found and removed; bands left alone have no figures."""
     centres = scene["wavelength"].to_numpy() if "wavelength" in scene.coords else None
     subspace, faults = survey.model.subspace, survey.model.faults
@@ -282,12 +254,12 @@ def _noise_table(scene: xr.DataArray, survey: Survey, denoiser: Denoiser) -> lis
             line |= {
                 "noise_sigma": float(subspace.sigma[at]),
                 "snr": float(subspace.mean[at] / subspace.sigma[at]),
-                "removed_rms": float(np.sqrt(denoiser.removed[at] / max(1, denoiser.pixels))),
+                "removed_rms": float(np.sqrt(removed.squares[at] / max(1, removed.pixels))),
                 "striped_columns": int(faults.columns.striped[at].sum()),
                 "striped_rows": int(faults.rows.striped[at].sum()),
                 "dead_columns": int(faults.columns.dead[at].sum()),
                 "dead_rows": int(faults.rows.dead[at].sum()),
-                "impulse_share": float(denoiser.outliers[at] / max(1, denoiser.pixels)),
+                "impulse_share": float(removed.outliers[at] / max(1, removed.pixels)),
             }
         table.append(line)
     return table
@@ -305,10 +277,10 @@ def _csv(table: list[dict[str, object]]) -> str:
     return text.getvalue()
 
 
-def _facts(survey: Survey, denoiser: Denoiser) -> dict[str, str]:
+def _facts(survey: Survey, removed: Removed) -> dict[str, str]:
     faults, subspace = survey.model.faults, survey.model.subspace
     lines = (faults.columns, faults.rows)
-    share = denoiser.outliers.sum() / max(1, denoiser.pixels * len(survey.bands))
+    share = removed.outliers.sum() / max(1, removed.pixels * len(survey.bands))
     return {
         "Bands": str(len(survey.bands)),
         "Signal dimensions": str(subspace.dimension),

@@ -92,5 +92,6 @@ class Denoise(Task):
     seed: int = common.seed()
     variable: Optional[str] = common.variable()
     device: str = common.device()
+    cluster: Optional[str] = common.cluster()
     memory_limit: Optional[int] = common.memory_limit()
     overwrite: bool = common.overwrite()

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsi_toolkit.denoising.denoiser import Denoiser, NoiseModel
+from hsi_toolkit.denoising.denoiser import SURROUNDINGS, CleanBlock, Denoiser, NoiseModel, Removed
 from hsi_toolkit.denoising.impulses import find_impulses
 from hsi_toolkit.denoising.noise import noise_levels
 from hsi_toolkit.denoising.robust import fit_incomplete, outliers
@@ -222,15 +222,39 @@ def test_the_result_does_not_depend_on_the_blocks(smoothing: str, step: int) -> 
     noisy, model = faulty_scene()
     device = torch.device("cpu")
     at_once = Denoiser(model, smoothing, device)
-    whole = next(iter(at_once.blocks([(noisy, 0)]))).clean
+    (whole,) = at_once.blocks([(noisy, 0)])
     cut = [(noisy[:, start : start + step], start) for start in range(0, ROWS, step)]
     in_blocks = Denoiser(model, smoothing, device)
     parts = list(in_blocks.blocks(cut))
     assert [block.y0 for block in parts] == list(range(0, ROWS, step))
-    np.testing.assert_allclose(np.concatenate([part.clean for part in parts], axis=1), whole, atol=1e-5)
-    np.testing.assert_array_equal(in_blocks.outliers, at_once.outliers)
-    np.testing.assert_allclose(in_blocks.removed, at_once.removed, rtol=1e-4)
-    assert in_blocks.pixels == at_once.pixels == ROWS * COLS - 12 * 25 - 4 * COLS
+    clean = np.concatenate([part.clean for part in parts], axis=1)
+    np.testing.assert_allclose(clean, whole.clean, atol=1e-5)
+    total = Removed.nothing(BANDS)
+    for part in parts:
+        total.add(part.removed)
+    np.testing.assert_array_equal(total.outliers, whole.removed.outliers)
+    np.testing.assert_allclose(total.squares, whole.removed.squares, rtol=1e-4)
+    assert total.pixels == whole.removed.pixels == ROWS * COLS - 12 * 25 - 4 * COLS
+
+
+@pytest.mark.parametrize("rows", [8, 32, 64])
+def test_what_starts_further_down_comes_out_as_of_the_whole(rows: int) -> None:
+    noisy, model = faulty_scene()
+    tall = np.tile(noisy, (1, 5, 1))
+    tall[:, 300:360] = np.nan  # more rows than are filled from those above
+    faults = LineFaults(model.faults.columns, Lines.none(BANDS, tall.shape[1]))
+    denoiser = Denoiser(NoiseModel(model.subspace, faults, model.threshold), "spatial", torch.device("cpu"))
+
+    def denoised(first: int) -> dict[int, CleanBlock]:
+        cut = [(tall[:, start : start + rows], start) for start in range(first, tall.shape[1], rows)]
+        return {block.y0: block for block in denoiser.blocks(cut)}
+
+    whole = denoised(0)
+    for first in (64, 192, 320):
+        further = denoised(first)
+        for y0 in range(first + SURROUNDINGS, tall.shape[1], rows):
+            np.testing.assert_array_equal(further[y0].clean, whole[y0].clean)
+            np.testing.assert_array_equal(further[y0].removed.outliers, whole[y0].removed.outliers)
 
 
 def test_columns_can_be_denoised_in_parts_with_their_surroundings() -> None:
@@ -247,7 +271,6 @@ def test_columns_can_be_denoised_in_parts_with_their_surroundings() -> None:
     left = next(iter(denoiser.blocks([(wide[:, :, :160], 0)], own=slice(0, 96)))).clean
     right = next(iter(denoiser.blocks([(wide[:, :, 32:], 0)], x0=32, own=slice(64, None)))).clean
     np.testing.assert_allclose(np.concatenate([left, right], axis=2), whole, atol=1e-5)
-    assert denoiser.pixels == np.isfinite(whole).any(axis=0).sum()
 
 
 def test_few_blocks_are_held_however_many_there_are() -> None:

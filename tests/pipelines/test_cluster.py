@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 pytest.importorskip("distributed")
 
 from hsi_toolkit.blockwise.cluster import connect
 from hsi_toolkit.change.pair import ScenePair
+from hsi_toolkit.denoising import parts
 from hsi_toolkit.detection import scan
 from hsi_toolkit.errors import ClusterError, ParameterError
 from hsi_toolkit.pipelines import run, unmix
-from hsi_toolkit.scene import blocks
+from hsi_toolkit.scene import RasterWriter, blocks, open_scene
 from hsi_toolkit.tasks import TASKS
 
 from .conftest import BANDS, COVERS, SmallScene, write_scene
@@ -41,6 +43,10 @@ TASKS_TRIED += [
     ("change", {"method": method, "map": "m.tif", "types": "t.tif"})
     for method in ("auto", "irmad", "chronochrome", "cva", "sam")
 ]
+TASKS_TRIED += [
+    ("denoise", {"method": method, "difference": "d.tif", "noise_table": "t.csv"})
+    for method in ("auto", "subspace", "robust", "destripe", "mnf")
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,9 @@ def test_two_processes_write_what_one_does(
         monkeypatch.setattr(module, "rows_within", lambda *_, **__: 7)
     monkeypatch.setattr(unmix, "_rows", lambda *_: 7)
     monkeypatch.setattr(ScenePair, "_rows_within", lambda *_: 7)
+    for name_of in ("_FEWEST_ROWS", "_MOST_ROWS"):
+        monkeypatch.setattr(parts, name_of, 32)
+    source = tall(small_scene, tmp_path) if name == "denoise" else small_scene.scene
     written = []
     for cluster in (None, address):
         folder = tmp_path / ("far" if cluster else "here")
@@ -75,14 +84,14 @@ def test_two_processes_write_what_one_does(
         if name == "change":
             values |= {"before": str(small_scene.scene), "after": str(later(small_scene, tmp_path))}
         else:
-            values |= {"scene": str(small_scene.scene)}
+            values |= {"scene": str(source)}
         if name == "target":
             values |= {"target": str(small_scene.labels), "field": "cover", "value": "water"}
         if values.get("endmembers") == str(small_scene.labels):
             values["field"] = "cover"
         result = dict(run(TASKS[name].from_dict(values | {"device": "cpu"})))
         result.pop("outputs")
-        written.append((result, {path.name: path.read_bytes() for path in sorted(folder.glob("*.tif"))}))
+        written.append((result, {path.name: path.read_bytes() for path in sorted(folder.iterdir())}))
     assert written[0] == written[1]
 
 
@@ -95,13 +104,24 @@ def later(scene: SmallScene, folder: Path) -> Path:
     return path
 
 
+def tall(scene: SmallScene, folder: Path) -> Path:
+    """The scene seven times below itself, with rows without data and a stripe."""
+    cube = np.tile(open_scene(scene.scene).to_numpy(), (1, 7, 1))
+    cube[:, 200:250] = np.nan
+    cube[7, :, 20] += 0.1
+    grid = xr.DataArray(np.zeros(cube.shape[1:]), dims=("y", "x"))
+    with RasterWriter(folder / "tall.tif", like=grid, count=len(cube)) as writer:
+        writer.write(cube, 0)
+    return folder / "tall.tif"
+
+
 def _placed(value: object, folder: Path, scene: SmallScene) -> object:
     if value == "LABELS":
         return str(scene.labels)
-    return str(folder / value) if isinstance(value, str) and value.endswith(".tif") else value
+    return str(folder / value) if isinstance(value, str) and value.endswith((".tif", ".csv")) else value
 
 
-@pytest.mark.parametrize("name", ["anomalies", "unmix", "change"])
+@pytest.mark.parametrize("name", ["anomalies", "unmix", "change", "denoise"])
 def test_a_method_of_one_process_refuses_a_cluster(
     name: str, small_scene: SmallScene, tmp_path: Path
 ) -> None:
