@@ -8,13 +8,13 @@ import numpy as np
 
 from hsi_toolkit.datasets import PatchSet
 from hsi_toolkit.files import check_output
-from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.models.bundle import ModelBundle, parts
 from hsi_toolkit.models.metadata import Architecture, ModelMetadata, Provenance, plain_json
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene.readers.hyspecnet import Difficulty
 from hsi_toolkit.tasks.codec_train import CodecTrain
 from hsi_toolkit.training.codec import CodecConfig, Loss, train_codec
+from hsi_toolkit.training.ranks import joined_ranks
 
 
 def run(task: CodecTrain, progress: Progress) -> Mapping[str, object]:
@@ -36,14 +36,11 @@ def run(task: CodecTrain, progress: Progress) -> Mapping[str, object]:
         seed=task.seed,
     )
     checkpoint = target.with_suffix(".part.safetensors")
-    trained = train_codec(
-        training,
-        validation,
-        config,
-        device=choose_device(task.device),
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    with joined_ranks(task.device) as ranks:
+        told = progress if ranks.first else Progress()
+        trained = train_codec(training, validation, config, ranks=ranks, checkpoint=checkpoint, progress=told)
+    if not ranks.first:
+        return {"summary": f"{task.codec}: process {ranks.rank + 1} of {ranks.count} has finished."}
     codec, best = trained.codec, min(trained.validation)
     psnr = -10 * np.log10(best)
     metadata = ModelMetadata(

@@ -2,6 +2,9 @@
 
 Mean squared error, Adam with a constant learning rate, gradients clipped to a norm of 1, the parameters of
 the best validation loss kept.
+
+Of several processes each computes a part of every batch; their gradients are summed before they are clipped,
+so that any number of processes gives the same training but for rounding.
 """
 
 import json
@@ -15,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from hsi_toolkit.datasets import PatchSet
+from hsi_toolkit.datasets.patches import Cube
 from hsi_toolkit.errors import ModelError, OutOfMemoryError, ParameterError
 from hsi_toolkit.inference.devices import describe_device
 from hsi_toolkit.models.codecs import Codec, make_codec
 from hsi_toolkit.progress import Pace, Progress
+from hsi_toolkit.training.ranks import ALONE, Ranks
 from hsi_toolkit.training.run_files import load_run, optimizer_groups, restore_optimizer, save_run
 
 Loss = Literal["mse", "l1"]
@@ -32,6 +37,7 @@ class CodecConfig:
 
     Attributes:
         codec, rate: as ``make_codec`` takes them.
+        batch_size: patches a step, of all processes together.
         crop: side in pixels of a random window of each patch that is trained on; None for whole patches.
         workers: threads that read patches.
     """
@@ -67,23 +73,23 @@ def train_codec(
     validation: PatchSet,
     config: CodecConfig,
     *,
-    device: torch.device | str = "cpu",
+    ranks: Ranks = ALONE,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> TrainedCodec:
-    """Train a codec; the same patches, config and device give the same parameters.
+    """Train a codec; the same patches, config and processes give the same parameters.
 
-    After each epoch the run's state is written to ``checkpoint`` (.safetensors); where that file exists, the
-    run goes on from it and ends as an uninterrupted one would.
+    After each epoch the first process writes the run's state to ``checkpoint`` (.safetensors); where that
+    file exists, the run goes on from it and ends as an uninterrupted one would.
 
     Raises:
-        ParameterError: patches or windows do not fit the codec.
+        ParameterError: patches or windows do not fit the codec, or it cannot be divided among the processes.
         ModelError: ``checkpoint`` is damaged or belongs to another run, or the loss is no longer finite.
         OutOfMemoryError: a batch does not fit into memory.
         Cancelled: the user cancelled; the checkpoint holds the last whole epoch.
     """
     progress = progress or Progress()
-    run = _Run(training, validation, config, torch.device(device))
+    run = _Run(training, validation, config, ranks)
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(Path(checkpoint))
     pace = Pace(
@@ -92,11 +98,11 @@ def train_codec(
         config.epochs * len(training),
         "patches",
         parts=max(1, config.epochs - len(run.losses)),
-        where=describe_device(torch.device(device)),
+        where=describe_device(ranks.device),
     )
     for epoch in range(len(run.losses), config.epochs):
         run.epoch(epoch, pace.part(epoch / config.epochs, (epoch + 1) / config.epochs))
-        if checkpoint is not None:
+        if checkpoint is not None and ranks.first:
             run.save(Path(checkpoint))
     codec = run.codec.cpu()
     codec.load_state_dict(run.best)
@@ -106,15 +112,14 @@ def train_codec(
 class _Run:
     """The codec, its optimiser, and what is known of the run so far."""
 
-    def __init__(
-        self, training: PatchSet, validation: PatchSet, config: CodecConfig, device: torch.device
-    ) -> None:
-        self._training, self._validation, self._config, self._device = training, validation, config, device
+    def __init__(self, training: PatchSet, validation: PatchSet, config: CodecConfig, ranks: Ranks) -> None:
+        self._training, self._validation, self._config, self._ranks = training, validation, config, ranks
         bands = training.shape[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.codec = make_codec(config.codec, config.rate, bands).to(device)
+            self.codec = make_codec(config.codec, config.rate, bands).to(ranks.device)
         _check(training, validation, config, self.codec)
+        _check_processes(config, self.codec, ranks.count)
         self._optimizer = torch.optim.Adam(self.codec.parameters(), lr=config.learning_rate)
         self._loss = _LOSSES[config.loss]
         self.losses: list[float] = []
@@ -132,16 +137,24 @@ class _Run:
         if self.validated:
             message += f", validation PSNR {-10 * np.log10(self.validated[-1]):.2f} dB"
         self.codec.train()
-        total, done = 0.0, 0
+        total, ranks = 0.0, self._ranks
+        # A batch is dealt out to the processes, which divide it evenly; but for the last one of the epoch.
+        own = slice(ranks.rank, None, ranks.count)
         batches = self._training.batches(
-            order, config.batch_size, crop=self._windows(rng, count), workers=config.workers
+            order[own],
+            config.batch_size // ranks.count,
+            crop=self._windows(rng, count)[own],
+            workers=config.workers,
         )
-        for patches in batches:
+        for done in range(0, count, config.batch_size):
             progress.check()
             progress.report(0.9 * done / count, message)
-            total += self._step(torch.from_numpy(patches).to(self._device)) * len(patches)
-            done += len(patches)
-        self._note(epoch, total / count, self._validate(progress))
+            total += self._step(next(batches, None), min(config.batch_size, count - done))
+        self._note(epoch, self._over_all(total) / count, self._validate(progress))
+
+    def _over_all(self, value: float) -> float:
+        """The sum of a value over all processes."""
+        return float(self._ranks.total(torch.tensor(value, dtype=torch.float64, device=self._ranks.device)))
 
     def _windows(self, rng: np.random.Generator, count: int) -> Sequence[tuple[slice, slice]]:
         side = self._config.crop
@@ -151,17 +164,23 @@ class _Run:
         corners = rng.integers(0, (rows - side + 1, columns - side + 1), size=(count, 2)).tolist()
         return [(slice(row, row + side), slice(column, column + side)) for row, column in corners]
 
-    def _step(self, patches: Tensor) -> float:
+    def _step(self, patches: Cube | None, size: int) -> float:
+        """One step on a batch of ``size`` patches, given those of this process; the sum of their losses."""
+        own = 0.0
         try:
             self._optimizer.zero_grad()
-            loss = self._loss(self.codec(patches), patches)
-            loss.backward()
+            if patches is not None:
+                wanted = torch.from_numpy(patches).to(self._ranks.device)
+                loss = self._loss(self.codec(wanted), wanted) * (len(patches) / size)
+                loss.backward()
+                own = float(loss.detach()) * size
+            self._ranks.sum_gradients(self.codec)
             nn.utils.clip_grad_norm_(self.codec.parameters(), self._config.clip)
             self._optimizer.step()
-            return float(loss.detach())
+            return own
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(
-                f"A batch of {len(patches)} patches does not fit into the device's memory.",
+                f"A batch of {size} patches does not fit into the device's memory.",
                 "Choose a smaller batch or window.",
             ) from error
 
@@ -170,12 +189,12 @@ class _Run:
         """Mean squared error of the validation patches."""
         self.codec.eval()
         total, config = 0.0, self._config
-        order = list(range(len(self._validation)))
+        order = range(self._ranks.rank, len(self._validation), self._ranks.count)
         for patches in self._validation.batches(order, config.validation_batch_size, workers=config.workers):
             progress.check()
-            batch = torch.from_numpy(patches).to(self._device)
+            batch = torch.from_numpy(patches).to(self._ranks.device)
             total += float(nn.functional.mse_loss(self.codec(batch), batch)) * len(patches)
-        return total / len(order)
+        return self._over_all(total) / len(self._validation)
 
     def _note(self, epoch: int, loss: float, validated: float) -> None:
         if not np.isfinite((loss, validated)).all():
@@ -235,4 +254,18 @@ def _check(training: PatchSet, validation: PatchSet, config: CodecConfig, codec:
             f"The codec {config.codec} takes patches whose sides are multiples of {step}, not "
             f"{' × '.join(map(str, sides))}.",
             "Choose cae1d, or other patches.",
+        )
+
+
+def _check_processes(config: CodecConfig, codec: Codec, count: int) -> None:
+    if config.batch_size % count:
+        raise ParameterError(
+            f"A batch of {config.batch_size} patches cannot be divided among {count} processes.",
+            "Choose a multiple.",
+        )
+    # torch's own means over all processes exist on CUDA alone.
+    if count > 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in codec.modules()):
+        raise ParameterError(
+            f"The codec {config.codec} normalises over a batch, of which each process would see a part.",
+            "Train it in one process, or choose cae1d or sscnet.",
         )

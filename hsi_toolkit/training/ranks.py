@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from hsi_toolkit.errors import ParameterError
@@ -31,6 +31,22 @@ class Ranks:
         if self.count > 1:
             dist.all_reduce(value)
         return value
+
+    def sum_gradients(self, network: nn.Module) -> None:
+        """Give every parameter the sum of its gradients over all processes; none counts as zero."""
+        if self.count == 1:
+            return
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        own = [torch.zeros_like(each) if each.grad is None else each.grad for each in trained]
+        summed = torch.split(
+            self.total(torch.cat([gradient.flatten() for gradient in own])), [each.numel() for each in own]
+        )
+        for parameter, gradient in zip(trained, summed, strict=True):
+            parameter.grad = gradient.view_as(parameter)
+
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+"""One process on the processor."""
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from affine import Affine
 
 from hsi_toolkit.datasets import PatchSet, TileRule, tile_scenes
 from hsi_toolkit.errors import Cancelled, ModelError, OutputError, ParameterError, SceneError
+from hsi_toolkit.models.bundle import ModelBundle
 from hsi_toolkit.models.codecs.files import load_codec
 from hsi_toolkit.pipelines import run
 from hsi_toolkit.progress import Progress
@@ -18,6 +22,7 @@ from hsi_toolkit.scene import RasterWriter, open_scene
 from hsi_toolkit.scene.contract import make_scene
 from hsi_toolkit.tasks import TASKS
 from hsi_toolkit.training.codec import CodecConfig, train_codec
+from hsi_toolkit.training.ranks import Ranks
 
 BANDS, SIDE = 12, 16
 
@@ -172,6 +177,41 @@ def test_patches_that_do_not_fit_are_refused(dataset):
         train_codec(*parts(dataset), config(crop=40))
     with pytest.raises(ParameterError, match="no codec 'cae3d' at '6'"):
         train_codec(*parts(dataset), config(codec="cae3d", rate="6"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"batch_size": 3}, "batch of 3 patches"), ({"codec": "cae1da"}, "normalises over a batch")],
+)
+def test_what_processes_cannot_divide_is_refused(dataset, settings, message):
+    with pytest.raises(ParameterError, match=message):
+        train_codec(*parts(dataset), config(**settings), ranks=Ranks(0, 2, torch.device("cpu")))
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_codec_like_one(dataset, tmp_path):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    curves = []
+    for name, start in (("one", ()), ("two", torchrun)):
+        model = tmp_path / f"{name}.safetensors"
+        # Batches of four of the six patches: the second one is the smaller.
+        command = [
+            *start, "-m", "hsi_toolkit.cli", "codec", "train", str(dataset), "-o", str(model), "--epochs", "4",
+            "--batch-size", "4", "--crop", "8", "--learning-rate", "0.001", "--device", "cpu",
+        ]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, *command],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        metrics = ModelBundle.read_metadata(model).provenance.metrics
+        curves.append([metrics["losses"], metrics["validation"]])
+    # The processes sum the same gradients in another order.
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
+    assert curves[0][0][-1] < curves[0][0][0]
+    assert not list(tmp_path.glob("*.part.*"))
 
 
 def test_the_tasks_go_from_a_scene_to_a_report(tmp_path):
