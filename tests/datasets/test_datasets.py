@@ -196,8 +196,8 @@ def test_two_processes_train_a_codec_like_one(dataset, tmp_path):
         model = tmp_path / f"{name}.safetensors"
         # Batches of four of the six patches: the second one is the smaller.
         command = [
-            *start, "-m", "hsi_toolkit.cli", "codec", "train", str(dataset), "-o", str(model), "--epochs", "4",
-            "--batch-size", "4", "--crop", "8", "--learning-rate", "0.001", "--device", "cpu",
+            *start, "-m", "hsi_toolkit.cli", "codec", "train", str(dataset), "-o", str(model), "--epochs",
+            "4", "--batch-size", "4", "--crop", "8", "--learning-rate", "0.001", "--device", "cpu",
         ]  # fmt: skip
         done = subprocess.run(
             [sys.executable, *command],
