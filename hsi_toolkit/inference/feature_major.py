@@ -1,8 +1,9 @@
 """The HSIMAE forward pass for processors: channels outermost, windows innermost.
 
-Every matrix product is then a large one over all tokens of a batch, and the many tiny attentions (4, 9 or 36
-tokens, 16 channels a head) run as a few vectorised sums over neighbouring windows instead of thousands of
-tiny matrix products. Work space is made once a thread, and a batch is small enough for the cache.
+Every matrix product is then a large one over all tokens of a batch. What lies between the products runs in
+compiled kernels that take the windows sixteen at a time: the many tiny attentions (4, 9 or 36 tokens, 16
+channels a head) never leave the cache. Work space is made once a thread, and a batch is small enough for the
+cache.
 """
 
 import math
@@ -10,8 +11,10 @@ import threading
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hsi_toolkit.inference.folding import NORM_EPS, FoldedBlock, FoldedNetwork
+from hsi_toolkit.kernels import WIDTH, add_normalise, array, attend, gate, normalise
 
 
 class FeatureMajorForward:
@@ -19,7 +22,8 @@ class FeatureMajorForward:
 
     Args:
         network: the folded weights.
-        dtype: of the matrix products. With bfloat16 the residual stream and the attention stay float32.
+        dtype: of the matrix products and what goes between them. The residual stream is float32, and so is
+            all other arithmetic.
     """
 
     def __init__(self, network: FoldedNetwork, dtype: torch.dtype = torch.float32) -> None:
@@ -34,20 +38,19 @@ class FeatureMajorForward:
 
     def __call__(self, windows: Tensor) -> Tensor:
         """Logits (n, K) float32 of windows (n, F, side, side) float32."""
+        count = len(windows)
+        windows = F.pad(windows, (0, 0) * 3 + (0, -count % WIDTH))
         dim, groups, cells, n = self.network.dim, self.network.groups, self.network.cells, len(windows)
         stream = self._tokens(windows)
         flat = stream.view(dim, -1)
         if self._spatial:
             spatial = self._take("spatial", dim, cells, groups, n).copy_(stream.transpose(1, 2))
-            for weights in self._spatial:
-                self._block(weights, spatial.view(dim, -1), cells)
-            for weights in self._spectral:
-                self._block(weights, flat, groups)
+            self._run(self._spatial, spatial.view(dim, -1), cells)
+            self._run(self._spectral, flat, groups)
             stream.add_(spatial.transpose(1, 2))
-        for weights in self._joint:
-            self._block(weights, flat, groups * cells)
-        pooled = self._scaled(flat).view(dim, groups, cells, n).mean(dim=2)
-        return torch.addmm(self._head_bias, pooled.permute(2, 1, 0).reshape(n, -1), self._head.T)
+        scaled = self._run(self._joint, flat, groups * cells)
+        pooled = scaled.float().view(dim, groups, cells, n).mean(dim=2)[..., :count]
+        return torch.addmm(self._head_bias, pooled.permute(2, 1, 0).reshape(count, -1), self._head.T)
 
     def _tokens(self, windows: Tensor) -> Tensor:
         """Embedded tokens (D, T, L, n)."""
@@ -57,67 +60,36 @@ class FeatureMajorForward:
         tokens = torch.mm(self._embed, values, out=self._take("stream", net.dim, values.shape[1]))
         return tokens.view(net.dim, net.groups, net.cells, n).add_(self._positions)
 
-    def _block(self, weights: "_Weights", stream: Tensor, length: int) -> None:
-        """Run one block in place on ``stream`` (D, length * rest), the sequences being of ``length``."""
-        dim, tokens = stream.shape
-        qkv = self._product(weights.qkv, self._operand(self._scaled(stream)))
-        if self.dtype != torch.float32:
-            qkv = self._take("qkv", 3 * dim, tokens).copy_(qkv)
-        qkv[:dim].add_(weights.query_bias)
-        self._attend(qkv.view(3, self.network.heads, -1, length, tokens // length))
-        self._add_product(stream, weights.proj, self._operand(qkv[:dim]), weights.proj_bias)
+    def _run(self, blocks: "list[_Weights]", stream: Tensor, length: int) -> Tensor:
+        """Run blocks in place on ``stream`` (D, length * rest), the sequences being of ``length``.
 
-        scaled = self._operand(self._scaled(stream))
-        hidden = self._take("hidden", weights.gate_up.shape[0], tokens, dtype=self.dtype)
-        torch.addmm(weights.gate_up_bias, weights.gate_up, scaled, out=hidden)
-        gate, up = hidden.chunk(2)
-        torch.ops.aten.silu_(gate)
-        self._add_product(stream, weights.down, gate.mul_(up), weights.down_bias)
-
-    def _attend(self, qkv: Tensor) -> None:
-        """Attention within sequences of (3, heads, channels, length, rest); the result replaces the queries.
-
-        One pass a channel for the scores and one a token for the sums, each vectorised over ``rest``.
+        Returns:
+            The stream divided by each token's root mean square: LayerNorm, as the stream is centred.
         """
-        query, key, value = qkv
-        heads, channels, length, rest = query.shape
-        scores = self._take("scores", heads, length, length, rest)
-        torch.mul(query[:, 0, :, None], key[:, 0, None], out=scores)
-        for channel in range(1, channels):
-            scores.addcmul_(query[:, channel, :, None], key[:, channel, None])
-        weights = torch.softmax(scores, dim=2)
-        torch.mul(weights[:, None, :, 0], value[:, :, :1], out=query)
-        for token in range(1, length):
-            query.addcmul_(weights[:, None, :, token], value[:, :, token : token + 1])
+        dim, tokens = stream.shape
+        heads, rest = self.network.heads, tokens // length
+        scaled, attended = self._take("scaled", dim, tokens), self._take("attended", dim, tokens)
+        qkv, product = self._take("hidden", 3 * dim, tokens), self._take("product", dim, tokens)
+        in_heads = array(qkv).reshape(3, heads, -1, length, rest)
+        out_heads = array(attended).reshape(heads, -1, length, rest)
+        lines, sums, operand = array(stream), array(product), array(scaled)
+        normalise(lines, NORM_EPS, operand)
+        for weights in blocks:
+            torch.mm(weights.qkv, scaled, out=qkv)
+            attend(in_heads, array(weights.query_bias), out_heads)
+            torch.mm(weights.proj, attended, out=product)
+            add_normalise(lines, sums, array(weights.proj_bias), NORM_EPS, operand)
+            hidden = self._take("hidden", weights.gate_up.shape[0], tokens)
+            torch.mm(weights.gate_up, scaled, out=hidden)
+            gate(array(hidden), array(weights.gate_up_bias))
+            torch.mm(weights.down, hidden[: len(hidden) // 2], out=product)
+            add_normalise(lines, sums, array(weights.down_bias), NORM_EPS, operand)
+        return scaled
 
-    def _scaled(self, stream: Tensor) -> Tensor:
-        """The stream (D, tokens) divided by each token's root mean square: LayerNorm, as it is centred."""
-        out = self._take("scaled", *stream.shape)
-        torch.mul(stream, stream, out=out)
-        return torch.mul(stream, (out.mean(dim=0) + NORM_EPS).rsqrt_(), out=out)
-
-    def _operand(self, values: Tensor) -> Tensor:
-        """``values`` in the type of the matrix products."""
-        if self.dtype == torch.float32:
-            return values
-        return self._take("operand", *values.shape, dtype=self.dtype).copy_(values)
-
-    def _product(self, matrix: Tensor, operand: Tensor) -> Tensor:
-        out = self._take("hidden", matrix.shape[0], operand.shape[1], dtype=self.dtype)
-        return torch.mm(matrix, operand, out=out)
-
-    def _add_product(self, stream: Tensor, matrix: Tensor, operand: Tensor, bias: Tensor) -> None:
-        """Add ``matrix @ operand + bias`` to the stream."""
-        if self.dtype == torch.float32:
-            stream.addmm_(matrix, operand)
-        else:
-            out = self._take("product", *stream.shape, dtype=self.dtype)
-            stream.add_(torch.mm(matrix, operand, out=out))
-        stream.add_(bias)
-
-    def _take(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def _take(self, name: str, *shape: int) -> Tensor:
         """This thread's buffer of that name, grown when needed, as a tensor of ``shape``."""
         buffers: dict[str, Tensor] = self._threads.__dict__.setdefault("buffers", {})
+        dtype = torch.float32 if name in ("stream", "spatial") else self.dtype
         size = math.prod(shape)
         if name not in buffers or buffers[name].numel() < size:
             buffers[name] = torch.empty(size, dtype=dtype)
@@ -125,14 +97,10 @@ class FeatureMajorForward:
 
 
 class _Weights:
-    """A folded block's matrices in the type of the products, and its biases as columns."""
+    """A folded block's matrices in the type of the products, and its biases."""
 
     def __init__(self, block: FoldedBlock, dtype: torch.dtype) -> None:
-        self.qkv, self.query_bias = block.qkv.to(dtype), _column(block.query_bias)
-        self.proj, self.proj_bias = block.proj.to(dtype), _column(block.proj_bias)
-        self.gate_up, self.gate_up_bias = block.gate_up.to(dtype), _column(block.gate_up_bias).to(dtype)
-        self.down, self.down_bias = block.down.to(dtype), _column(block.down_bias)
-
-
-def _column(bias: Tensor) -> Tensor:
-    return bias.float().unsqueeze(1)
+        self.qkv, self.proj = block.qkv.to(dtype), block.proj.to(dtype)
+        self.gate_up, self.down = block.gate_up.to(dtype), block.down.to(dtype)
+        self.query_bias, self.proj_bias = block.query_bias.float(), block.proj_bias.float()
+        self.gate_up_bias, self.down_bias = block.gate_up_bias.float(), block.down_bias.float()

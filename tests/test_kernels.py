@@ -1,0 +1,164 @@
+"""Arithmetic of lanes, and the kernels against PyTorch's own operations."""
+
+import numba
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hsi_toolkit.kernels import (
+    WIDTH,
+    add_normalise,
+    array,
+    attend,
+    exp,
+    fma,
+    gate,
+    in_parts,
+    load,
+    maximum,
+    normalise,
+    sqrt,
+    store,
+    total,
+)
+
+DTYPES = [torch.float32, torch.bfloat16]
+
+# Compiled anew in every run: what is on disk does not follow changes of the module under test.
+kernel = numba.njit
+
+
+@kernel
+def _exponentials(values: np.ndarray, out: np.ndarray) -> None:
+    for i in range(0, values.size, WIDTH):
+        store(out, i, exp(load(values, i)))
+
+
+@kernel
+def _copied(values: np.ndarray, out: np.ndarray) -> None:
+    for i in range(0, values.size, WIDTH):
+        store(out, i, load(values, i))
+
+
+@kernel
+def _norm(values: np.ndarray, out: np.ndarray) -> None:
+    squares = load(np.zeros(WIDTH, np.float32), 0)
+    largest = load(values, 0)
+    for i in range(0, values.size, WIDTH):
+        squares = fma(load(values, i), load(values, i), squares)
+        largest = maximum(largest, load(values, i))
+    store(out, 0, sqrt(squares))
+    store(out, WIDTH, largest)
+    out[2 * WIDTH] = total(squares)
+
+
+def test_exponentials_are_exact_to_float32() -> None:
+    values = np.linspace(-87, 88, 16_000, dtype=np.float32)
+    out = np.empty_like(values)
+    _exponentials(values, out)
+    np.testing.assert_allclose(out, np.exp(values.astype(np.float64)), rtol=3e-7)
+
+
+def test_exponentials_beyond_float32_stay_finite() -> None:
+    values = np.repeat(np.float32([-1e4, -100, 100, 1e4]), 4)
+    out = np.empty_like(values)
+    _exponentials(values, out)
+    assert np.isfinite(out).all()
+    assert (out[:8] < 1e-37).all()
+
+
+def test_not_a_number_stays_none() -> None:
+    values = np.full(WIDTH, np.nan, np.float32)
+    out = np.empty_like(values)
+    _exponentials(values, out)
+    assert np.isnan(out).all()
+
+
+def test_bfloat16_is_rounded_as_pytorch_rounds_it() -> None:
+    values = torch.randn(4096, generator=torch.Generator().manual_seed(0))
+    values[:16] = torch.tensor([0.0, -0.0, 1.0, 1.00390625, 1.01171875, torch.inf, -torch.inf, 1e-40] * 2)
+    out = torch.empty(4096, dtype=torch.bfloat16)
+    _copied(array(values), array(out))
+    assert torch.equal(out, values.bfloat16())
+    wide = torch.empty(4096)
+    _copied(array(out), array(wide))
+    assert torch.equal(wide, out.float())
+
+
+def test_sums_roots_and_maxima() -> None:
+    values = np.random.default_rng(0).standard_normal(8 * WIDTH).astype(np.float32)
+    out = np.zeros(2 * WIDTH + 1, np.float32)
+    _norm(values, out)
+    by_lane = values.reshape(-1, WIDTH)
+    np.testing.assert_allclose(out[:WIDTH], np.linalg.norm(by_lane, axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(out[WIDTH : 2 * WIDTH], by_lane.max(axis=0))
+    assert out[-1] == pytest.approx((values**2).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_parts_cover_all_once(count: int) -> None:
+    done = np.zeros(count, int)
+
+    def work(start: int, stop: int) -> None:
+        done[start:stop] += 1
+
+    in_parts(work, count)
+    assert (done == 1).all()
+
+
+def test_an_error_in_a_part_is_raised() -> None:
+    def work(start: int, stop: int) -> None:
+        raise ValueError(f"{start} to {stop}")
+
+    with pytest.raises(ValueError, match=" to "):
+        in_parts(work, 8)
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    tolerance = 1e-5 if found.dtype == torch.float32 else 1e-2
+    torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_stream_is_divided_by_its_root_mean_square(dtype: torch.dtype) -> None:
+    stream, out = numbers(24, 48), torch.empty(24, 48, dtype=dtype)
+    normalise(array(stream), 1e-5, array(out))
+    close(out, F.rms_norm(stream.T, (24,), eps=1e-5).T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_a_branch_gives_is_added_first(dtype: torch.dtype) -> None:
+    stream, product, bias = numbers(24, 48), numbers(24, 48, seed=1).to(dtype), numbers(24, seed=2)
+    expected = stream + product.float() + bias[:, None]
+    out = torch.empty(24, 48, dtype=dtype)
+    add_normalise(array(stream), array(product), array(bias), 1e-5, array(out))
+    torch.testing.assert_close(stream, expected)
+    close(out, F.rms_norm(expected.T, (24,), eps=1e-5).T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_gate_is_swiglu(dtype: torch.dtype) -> None:
+    hidden, bias = numbers(10, 32).to(dtype), numbers(10, seed=1)
+    first, second = (hidden.float() + bias[:, None]).chunk(2)
+    expected = F.silu(first) * second
+    gate(array(hidden), array(bias))
+    close(hidden[:5], expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("length", [1, 4, 9])
+def test_attention_is_that_of_pytorch(length: int, dtype: torch.dtype) -> None:
+    heads, channels, rest = 2, 16, 32
+    qkv, bias = numbers(3, heads, channels, length, rest).to(dtype), numbers(heads * channels, seed=1)
+    out = torch.empty(heads, channels, length, rest, dtype=dtype)
+    attend(array(qkv), array(bias), array(out))
+    query, key, value = (part.float().permute(3, 0, 2, 1) for part in qkv)
+    query = query + bias.view(heads, 1, channels)
+    expected = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+    close(out, expected.permute(1, 3, 2, 0))
