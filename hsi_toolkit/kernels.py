@@ -4,8 +4,8 @@ They are compiled on their first call, which takes a second, and kept on disk un
 that they are made of is here. Each works on the calling thread and lets other threads run.
 
 ``Lanes`` are sixteen float32 numbers, loaded from and stored to arrays; the arithmetic in between stays in
-registers, whatever vector registers the processor has. No loop depends on the compiler finding out that it can
-be vectorised. Arrays of bfloat16 come as int16, by their bits.
+registers, whatever vector registers the processor has. No loop depends on the compiler finding out that it
+can be vectorised. Arrays of bfloat16 come as int16, by their bits.
 """
 
 import math

@@ -27,31 +27,36 @@ class LogitGrid:
     columns: Tensor
 
     def at(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (n, K) at scene ``rows`` and ``columns`` (n,), and where they are doubtful (n,).
+        """Logits (r, c, K) where scene ``rows`` (r,) and ``columns`` (c,) cross, and which are doubtful (r, c).
 
         Corners without data take no part. Doubtful is where the corners' best classes differ, which is where
         a border runs between them, and where no corner has data (logits 0).
         """
-        labels = self.logits.argmax(dim=2)
-        total = self.logits.new_zeros(len(rows), self.logits.shape[2])
-        weights = self.logits.new_zeros(len(rows))
-        lowest = labels.new_full((len(rows),), self.logits.shape[2])
-        highest = labels.new_full((len(rows),), -1)
-        for y, y_share in _corners(self.rows, rows):
-            for x, x_share in _corners(self.columns, columns):
-                share = y_share * x_share * self.valid[y, x]
-                total += share.unsqueeze(1) * self.logits[y, x]
-                weights += share
-                label, counts = labels[y, x], share > 0
-                lowest = torch.where(counts, torch.minimum(lowest, label), lowest)
-                highest = torch.where(counts, torch.maximum(highest, label), highest)
-        return total / weights.clamp_min(1e-6).unsqueeze(1), lowest != highest
+        labels = self.logits.argmax(dim=2).int()
+        lowest = labels.masked_fill(~self.valid, self.logits.shape[2])
+        highest = labels.masked_fill(~self.valid, -1)
+        known = self.valid.unsqueeze(2)
+        sums = torch.cat([self.logits * known, known.to(self.logits.dtype)], dim=2)
+        for axis, (centres, positions) in enumerate([(self.rows, rows), (self.columns, columns)]):
+            before, after, share = _corners(centres, positions)
+            sums = torch.lerp(
+                sums.index_select(axis, before), sums.index_select(axis, after), _along(share, axis, 3)
+            )
+            # Exactly at a centre its neighbours do not count.
+            before, after = torch.where(share < 1, before, after), torch.where(share > 0, after, before)
+            lowest = torch.minimum(lowest.index_select(axis, before), lowest.index_select(axis, after))
+            highest = torch.maximum(highest.index_select(axis, before), highest.index_select(axis, after))
+        return sums[..., :-1] / sums[..., -1:].clamp_min(1e-6), lowest != highest
 
 
-def _corners(centres: Tensor, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The centre before each position and the one after, with their shares."""
+def _corners(centres: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The centre before each position, the one after, and the share of the latter."""
     after = torch.searchsorted(centres, positions.contiguous(), right=True).clamp_max(len(centres) - 1)
     before = (after - 1).clamp_min(0)
     gap = (centres[after] - centres[before]).clamp_min(1)
-    share = ((positions - centres[before]) / gap).float()
-    return [(before, 1 - share), (after, share)]
+    return before, after, ((positions - centres[before]) / gap).float()
+
+
+def _along(values: Tensor, axis: int, dimensions: int) -> Tensor:
+    """``values`` (n,) as a tensor of so many dimensions that varies along one."""
+    return values.view([-1 if each == axis else 1 for each in range(dimensions)])

@@ -12,8 +12,9 @@ from hsi_toolkit.progress import Progress
 STRIDE = 4
 """Pixels between the grid's windows. With borders apart, 4 agrees with exact maps better than 3."""
 
-CLOSE_MARGIN = 0.5
-"""A doubtful pixel gets its own window if its best class leads by less than this (log odds, 62 to 38 %)."""
+CLOSE_MARGIN = 0.25
+"""A doubtful pixel gets its own window if its best class leads by less than this (log odds, 56 to 44 %). Of more
+windows maps agree better with exact ones, and are no more accurate."""
 
 
 class StridedNetwork:
@@ -32,10 +33,12 @@ class StridedNetwork:
     def log_probabilities(self, block: PreparedBlock, progress: Progress) -> Tensor:
         """Log-probabilities (n, K) of the block's pixels."""
         grid = self._grid(block, progress.part(0.0, 0.7))
-        core = block.core()
-        logits, doubtful = grid.at(core // block.columns + block.y0, core % block.columns)
-        combined = self._classifier.combine(logits, block.experts)
-        close = (doubtful & ~(margins(combined) > CLOSE_MARGIN)).nonzero().squeeze(1)
+        core, device = block.core(), block.features.device
+        logits, doubtful = grid.at(
+            torch.arange(block.y0, block.y1, device=device), torch.arange(block.columns, device=device)
+        )
+        combined = self._classifier.combine(logits.flatten(0, 1)[core], block.experts)
+        close = (doubtful.flatten()[core] & ~(margins(combined) > CLOSE_MARGIN)).nonzero().squeeze(1)
         own = self._network.quick_logits(block, block.pixels[close], progress.part(0.7, 1.0))
         experts = None if block.experts is None else block.experts[close]
         combined[close] = self._classifier.combine(own, experts)
