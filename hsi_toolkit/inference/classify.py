@@ -14,7 +14,14 @@ from hsi_toolkit.blockwise.cluster import Cluster
 from hsi_toolkit.blockwise.journal import BlockJournal
 from hsi_toolkit.errors import ModelError, ParameterError
 from hsi_toolkit.inference.devices import choose_device, describe_device, memory_budget
-from hsi_toolkit.inference.job import BATCH_SHARE, BlockClassifier, MapJob, RemoteBlocks, rows_within
+from hsi_toolkit.inference.job import (
+    BATCH_SHARE,
+    BlockClassifier,
+    MapJob,
+    RemoteBlocks,
+    lines_too_long,
+    rows_within,
+)
 from hsi_toolkit.inference.outputs import MapBlock, MapOutputs, MapWriter
 from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.progress import Pace, Progress
@@ -226,7 +233,7 @@ class _Totals:
         """Count a block."""
         self.windows += block.windows
         self.rechecked += block.rechecked
-        self.precisions |= {block.precision}
+        self.precisions |= {block.precision} - {""}
 
 
 def _job(
@@ -242,12 +249,14 @@ def _job(
 ) -> MapJob:
     plan, strided = plan or _own_bands(classifier, scene), mode == "fast" and classifier.context
     for_blocks, for_batches = way.memory(memory_limit)
+    wide = lines_too_long(scene, classifier, plan, strided=strided, memory=for_blocks)
     return MapJob(
         scene,
         classifier,
         plan,
         strided,
-        rows=rows_within(scene, classifier, plan, strided=strided, memory=for_blocks),
+        rows=rows_within(scene, classifier, plan, strided=strided, wide=wide, memory=for_blocks),
+        wide=wide,
         batch_size=batch_size,
         batch_memory=for_batches,
         float32=float32,

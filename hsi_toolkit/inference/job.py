@@ -15,8 +15,8 @@ from hsi_toolkit.blockwise.journal import Json
 from hsi_toolkit.blockwise.scene_identity import scene_identity
 from hsi_toolkit.errors import OutOfMemoryError
 from hsi_toolkit.inference.devices import memory_budget
-from hsi_toolkit.inference.outputs import MapBlock, stored_block
-from hsi_toolkit.inference.prepare import prepare
+from hsi_toolkit.inference.outputs import MapBlock, empty_block, stored_block
+from hsi_toolkit.inference.prepare import CHUNK_BYTES, WideBlock, prepare, without_data
 from hsi_toolkit.inference.screening import PixelNetwork
 from hsi_toolkit.inference.strided import STRIDE, StridedNetwork
 from hsi_toolkit.models.classifier import SceneClassifier
@@ -40,6 +40,7 @@ class MapJob:
         plan: how the scene gives the classifier's bands.
         strided: whether the network looks at a grid only.
         rows: lines a block.
+        wide: whether lines are so long that a block's columns are read as they are wanted.
         batch_size: windows a batch, None where each process finds its own.
         batch_memory: bytes that all threads' batches may take; None: a share of what the device has.
         float32: compute everything in float32.
@@ -51,6 +52,7 @@ class MapJob:
     plan: BandPlan
     strided: bool
     rows: int
+    wide: bool
     batch_size: int | None
     batch_memory: int | None
     float32: bool
@@ -78,9 +80,11 @@ class MapJob:
             return self.scene
         return self.scene.isel(band=list(self.plan.bands))
 
-    def read(self, number: int) -> Block:
+    def read(self, number: int) -> Block | WideBlock:
         """Block ``number`` with its halo. Raises SceneError."""
         y0, y1 = self.span(number)
+        if self.wide:
+            return WideBlock(self.used, y0, y1, self.halo)
         return Block(read_rows(self.used, y0, y1, self.halo), y0, y1, self.halo)
 
     def on(self, device: torch.device) -> "BlockClassifier":
@@ -106,7 +110,7 @@ class MapJob:
 
     def cut(self) -> dict[str, Json]:
         """How the work is cut, which may follow the memory that happens to be free."""
-        return {"rows": self.rows, "batch_size": self.batch_size}
+        return {"rows": self.rows, "wide": self.wide, "batch_size": self.batch_size}
 
     def cut_as(self, run: Mapping[str, Json]) -> "MapJob":
         """The job cut as an earlier one of this identity was, or as it is where that cannot be told."""
@@ -114,7 +118,8 @@ class MapJob:
         multiple = STRIDE if self.strided else 1
         if not isinstance(rows, int) or rows < 1 or rows % multiple:
             return self
-        return replace(self, rows=rows, batch_size=batch if isinstance(batch, int) and batch > 0 else None)
+        batch_size = batch if isinstance(batch, int) and batch > 0 else None
+        return replace(self, rows=rows, wide=run.get("wide") is True, batch_size=batch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,26 +161,45 @@ class BlockClassifier:
             StridedNetwork(self._classifier, self.network, height) if job.strided else self.network
         )
 
-    def classify(self, block: Block, progress: Progress) -> MapBlock:
+    def classify(self, block: Block | WideBlock, progress: Progress) -> MapBlock:
         """What is stored of a block as ``MapJob.read`` gives it."""
         job, before = self._job, replace(self.network.counts)
-        data = block if job.plan.matrix is None else replace(block, data=job.plan.apply(block.data))
+        wanted = {"probabilities": job.probabilities, "uncertainty": job.uncertainty}
+        if without_data(block):
+            shape = (block.y1 - block.y0, job.scene.sizes["x"])
+            return empty_block(shape, self._classifier.n_classes, **wanted)
         with torch.inference_mode():
-            prepared = prepare(self._classifier, data, self._device, progress)
+            prepared = prepare(self._classifier, block, self._device, progress, job.plan)
             found = self._labelled.log_probabilities(prepared, progress)
             return stored_block(
                 prepared,
                 found,
-                probabilities=job.probabilities,
-                uncertainty=job.uncertainty,
+                **wanted,
                 windows=self.network.counts.windows - before.windows,
                 rechecked=self.network.counts.rechecked - before.rechecked,
                 precision=self.network.precision,
             )
 
 
-def rows_within(
+def lines_too_long(
     scene: xr.DataArray, classifier: SceneClassifier, plan: BandPlan, *, strided: bool, memory: int
+) -> bool:
+    """Whether blocks of whole lines are read for their surroundings mostly, and others fit more lines."""
+    halo = classifier.radius + int(strided)
+    whole, wide = (
+        _lines_within(scene, classifier, plan, wide=wide, memory=memory) - 2 * halo for wide in (False, True)
+    )
+    return whole < min(halo, scene.sizes["y"]) and whole < wide
+
+
+def rows_within(
+    scene: xr.DataArray,
+    classifier: SceneClassifier,
+    plan: BandPlan,
+    *,
+    strided: bool,
+    wide: bool,
+    memory: int,
 ) -> int:
     """Lines a block so that it fits the memory with all that is made of it.
 
@@ -183,14 +207,10 @@ def rows_within(
         OutOfMemoryError: not even a few rows fit.
     """
     multiple, halo = STRIDE if strided else 1, classifier.radius + int(strided)
-    columns, height = scene.sizes["x"], scene.sizes["y"]
-    read = BLOCKS_HELD * len(plan.bands) + (0 if plan.matrix is None else len(classifier.bands))
-    # Features with their margin, and log-probabilities of experts and network with their combinations.
-    made = 2 * classifier.spectral.n_features + 6 * classifier.n_classes + 16
-    line = 4 * columns * (read + made)
-    rows = min(memory // line - 2 * halo, height + multiple - 1) // multiple * multiple
+    lines = _lines_within(scene, classifier, plan, wide=wide, memory=memory)
+    rows = min(lines - 2 * halo, scene.sizes["y"] + multiple - 1) // multiple * multiple
     if rows < 1:
-        need = (multiple + 2 * halo) * line
+        need = (multiple + 2 * halo) * _line_bytes(scene, classifier, plan, wide=wide)
         raise OutOfMemoryError(
             f"The smallest block of the scene needs {need / 2**20:.0f} MB, "
             f"but only {memory / 2**20:.0f} MB may be used for blocks.",
@@ -198,6 +218,22 @@ def rows_within(
         )
     together = stored_rows(scene) * multiple
     return rows // together * together or rows
+
+
+def _lines_within(
+    scene: xr.DataArray, classifier: SceneClassifier, plan: BandPlan, *, wide: bool, memory: int
+) -> int:
+    """Lines that fit the memory."""
+    left = memory - BLOCKS_HELD * CHUNK_BYTES if wide else memory
+    return left // _line_bytes(scene, classifier, plan, wide=wide)
+
+
+def _line_bytes(scene: xr.DataArray, classifier: SceneClassifier, plan: BandPlan, *, wide: bool) -> int:
+    """Bytes that a line takes with all that is made of it."""
+    read = BLOCKS_HELD * len(plan.bands) + (0 if plan.matrix is None else len(classifier.bands))
+    # Features with their margin, and log-probabilities of experts and network with their combinations.
+    made = 2 * classifier.spectral.n_features + 6 * classifier.n_classes + 16
+    return 4 * int(scene.sizes["x"]) * ((0 if wide else read) + made)
 
 
 def _digest(classifier: SceneClassifier, plan: BandPlan) -> str:

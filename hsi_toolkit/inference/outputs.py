@@ -64,7 +64,7 @@ class MapBlock:
         probabilities: (K, rows, columns) uint16, None where they are not wanted.
         uncertainty: (1, rows, columns) uint16, None where it is not wanted.
         windows, rechecked: how often the network looked at a pixel, and how many of these were checks.
-        precision: what first answers were computed in.
+        precision: what first answers were computed in; empty where there were none.
     """
 
     classes: NDArray[np.uint16]
@@ -124,6 +124,21 @@ def stored_block(
         windows,
         rechecked,
         precision,
+    )
+
+
+def empty_block(
+    shape: tuple[int, int], n_classes: int, *, probabilities: bool, uncertainty: bool
+) -> MapBlock:
+    """What is stored of a block (rows, columns) without data."""
+    core = np.empty(0, np.int64)
+    return MapBlock(
+        np.zeros(shape, np.uint16),
+        _stored(torch.empty(0, n_classes), core, shape) if probabilities else None,
+        _stored(torch.empty(0, 1), core, shape) if uncertainty else None,
+        windows=0,
+        rechecked=0,
+        precision="",
     )
 
 

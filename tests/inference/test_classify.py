@@ -6,7 +6,7 @@ import rasterio
 import torch
 
 from hsi_toolkit.errors import Cancelled, ModelError, OutOfMemoryError, OutputError, ParameterError
-from hsi_toolkit.inference import MapOutputs, batches, classify_scene, screening
+from hsi_toolkit.inference import MapOutputs, batches, classify_scene, job, prepare, screening
 from hsi_toolkit.inference.feature_major import FeatureMajorForward
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import ClassEntry, read_windows
@@ -91,6 +91,39 @@ def test_tiled_equals_whole(tmp_path, make_classifier, make_scene, mode, rows):
     assert len(seen.messages) == blocks
     assert np.array_equal(read(tmp_path / "a.tif"), read(tmp_path / "b.tif"))
     assert np.abs(read(tmp_path / "a_p.tif").astype(int) - read(tmp_path / "b_p.tif")).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("experts", [True, False])
+def test_lines_too_long_to_hold_are_read_in_parts(
+    tmp_path, make_classifier, make_scene, monkeypatch, mode, experts
+):
+    classifier, scene = make_classifier(experts=experts), make_scene(21, 90)
+    scene.values[:, 6:9, 3:12] = np.nan
+    scene.values[:, :, 40:75] = np.nan  # parts without any data
+    scene.values[:, 12:] = np.nan  # blocks without any
+    scene.values[3:, 14, 80:] = 0.5  # bands but the first
+    whole, parts = (MapOutputs(tmp_path / f"{name}.tif", tmp_path / f"{name}_p.tif") for name in "ab")
+    options = {"mode": mode, "device": "cpu", "float32": True}
+    classify_scene(scene, classifier, whole, **options)
+    line = 4 * 90 * (2 * 16 + 6 * 3 + 16)
+    monkeypatch.setattr(prepare, "CHUNK_BYTES", 4 * 12 * 14 * 20)
+    monkeypatch.setattr(job, "CHUNK_BYTES", 4 * 12 * 14 * 20)
+    limit = int(((4 + 10.5) * line + 3 * prepare.CHUNK_BYTES) / 0.75) + 1
+    read_columns = prepare.WideBlock.columns
+    seen = []
+
+    def noted(self, x0, x1):
+        seen.append(read_columns(self, x0, x1))
+        return seen[-1]
+
+    monkeypatch.setattr(prepare.WideBlock, "columns", noted)
+    result = classify_scene(scene, classifier, parts, memory_limit=limit, **options)
+    assert {values is None for values in seen} == {True, False}
+    assert max(values.nbytes for values in seen if values is not None) <= prepare.CHUNK_BYTES
+    assert np.array_equal(read(tmp_path / "a.tif"), read(tmp_path / "b.tif"))
+    assert np.abs(read(tmp_path / "a_p.tif").astype(int) - read(tmp_path / "b_p.tif")).max() <= 1
+    assert result.without_data == 21 * 90 - sum(result.pixels)
 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
