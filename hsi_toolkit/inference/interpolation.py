@@ -27,7 +27,7 @@ class LogitGrid:
     columns: Tensor
 
     def at(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (r, c, K) where scene ``rows`` (r,) and ``columns`` (c,) cross, and which are doubtful (r, c).
+        """Logits (r, c, K) where scene ``rows`` (r,) and ``columns`` (c,) cross, and which are doubtful.
 
         Corners without data take no part. Doubtful is where the corners' best classes differ, which is where
         a border runs between them, and where no corner has data (logits 0).

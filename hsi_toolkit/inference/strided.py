@@ -13,8 +13,8 @@ STRIDE = 4
 """Pixels between the grid's windows. With borders apart, 4 agrees with exact maps better than 3."""
 
 CLOSE_MARGIN = 0.25
-"""A doubtful pixel gets its own window if its best class leads by less than this (log odds, 56 to 44 %). Of more
-windows maps agree better with exact ones, and are no more accurate."""
+"""A doubtful pixel gets its own window if its best class leads by less than this (log odds, 56 to 44 %). Of
+more windows maps agree better with exact ones, and are no more accurate."""
 
 
 class StridedNetwork:
