@@ -30,6 +30,7 @@ from benchmarks.few_labels import (
     disjoint_split,
     random_split,
 )
+from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.training.finetune import FinetuneConfig, train_classifier
 from hsi_toolkit.training.preparation import LabelledPixels
 from hsi_toolkit.training.windows import SceneWindows
@@ -104,11 +105,21 @@ def run_job(job: Job) -> list[Result]:
 
 def classify(scene: ClassificationScene, split: LabelSplit, seed: int) -> Index:
     """Labels (n,) that the product, at its defaults, gives the test pixels."""
-    source = SceneWindows(scene.scene)
+    return label(scene, split, train(scene, split, FinetuneConfig(seed=seed)))
+
+
+def train(scene: ClassificationScene, split: LabelSplit, config: FinetuneConfig) -> SceneClassifier:
+    """The product's classifier of the training pixels."""
     values, classes = np.unique(scene.labels[tuple(split.train.T)], return_inverse=True)
     pixels = LabelledPixels(split.train[:, 0], split.train[:, 1], classes, split.groups)
-    config = FinetuneConfig(seed=seed)
-    classifier = train_classifier(source, pixels, None, config, n_classes=len(values)).classifier
+    source = SceneWindows(scene.scene)
+    return train_classifier(source, pixels, None, config, n_classes=len(values)).classifier
+
+
+def label(scene: ClassificationScene, split: LabelSplit, classifier: SceneClassifier) -> Index:
+    """Labels (n,) that a classifier gives the test pixels."""
+    source = SceneWindows(scene.scene)
+    values = np.unique(scene.labels[tuple(split.train.T)])
     parts = []
     with torch.inference_mode():
         for start in range(0, len(split.test), CHUNK):
@@ -134,10 +145,19 @@ def jobs(scenes: Iterable[str], splits: Sequence[str], counts: Sequence[int]) ->
 
 def read_results(path: Path) -> list[Result]:
     """The results stored so far, without those of a split that was cut off while they were written."""
+    stored = rows(path)
+    found: dict[Job, set[str]] = {}
+    for row in stored:
+        found.setdefault(row.job, set()).add(row.method)
+    return [row for row in stored if found[row.job] >= {PRODUCT, *BASELINES}]
+
+
+def rows(path: Path) -> list[Result]:
+    """The whole rows of a CSV of results; none where there is no file."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [
+        return [
             Result(
                 row["scene"], row["split"], int(row["labels"]), int(row["seed"]), row["method"],
                 float(row["overall"]), float(row["average"]), float(row["seconds"]),
@@ -145,10 +165,6 @@ def read_results(path: Path) -> list[Result]:
             for row in csv.DictReader(file)
             if row["seconds"]
         ]  # fmt: skip
-    found: dict[Job, set[str]] = {}
-    for row in rows:
-        found.setdefault(row.job, set()).add(row.method)
-    return [row for row in rows if found[row.job] >= {PRODUCT, *BASELINES}]
 
 
 def append_results(path: Path, results: Sequence[Result]) -> None:

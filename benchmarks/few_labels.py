@@ -1,7 +1,7 @@
 """Scenes and splits for measuring classifiers trained on few labels."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.io import loadmat
 from scipy.ndimage import distance_transform_cdt
 
 from hsi_toolkit.scene import open_scene
@@ -25,6 +26,8 @@ REACH = 6
 # Draws of the grid until every class has the labels and the test pixels wanted; then the best is taken.
 DRAWS = 50
 TEST_PIXELS = 10
+# Abundance from which a pixel counts as labelled with its endmember.
+PURE = 0.7
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,28 @@ def classification_scenes(folder: Path) -> Iterator[ClassificationScene]:
         raster = truth.get("raster") or (truth if truth.get("kind") == "raster" else None)
         if "classification" in entry.get("task", []) and raster is not None:
             yield _load(description.parent, entry, raster, truth.get("ignore", [0]))
+
+
+def abundance_scenes(folder: Path, names: Sequence[str]) -> Iterator[ClassificationScene]:
+    """The unmixing scenes called ``names``; a pixel's label is the endmember that has over ``PURE`` of it."""
+    for name in names:
+        entry = json.loads((folder / name / "scene.json").read_text(encoding="utf-8"))
+        cube, truth = entry["cube"], entry["truth"]["abundances"]
+        values = _read_matrix(folder / name, cube) * np.float32(cube["scale"])
+        abundances = _read_matrix(folder / name, truth)
+        labels = np.where(abundances.max(axis=0) > PURE, abundances.argmax(axis=0) + 1, 0)
+        scene = xr.DataArray(values, dims=("band", "y", "x"))
+        scene = scene.assign_coords(good=("band", np.ones(len(values), bool)))
+        yield ClassificationScene(name, scene, labels.astype(np.int64))
+
+
+def _read_matrix(folder: Path, described: dict) -> NDArray[np.float32]:
+    """A matrix (layers, H, W) of a MATLAB file; its pixels run column by column unless it is a picture."""
+    values = loadmat(folder / described["file"])[described["key"]].astype(np.float32)
+    height, width, layers = described["shape"]
+    if described["layout"] == "yxb":
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+    return np.ascontiguousarray(values.reshape(layers, width, height).transpose(0, 2, 1))
 
 
 def _load(folder: Path, entry: dict, raster: dict, ignore: list[int]) -> ClassificationScene:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from hsi_toolkit.errors import ModelError
 from hsi_toolkit.models.experts import ExpertStack, SpectralFeatures
-from hsi_toolkit.models.hsimae import DualViT, HSIMAEConfig, HSIViT, aggregate
+from hsi_toolkit.models.hsimae import DualViT, Encoder, HSIMAEConfig, HSIViT, aggregate
 from hsi_toolkit.models.masking import JointMask
 from hsi_toolkit.models.spatial_filter import SpatialFilter
 
@@ -187,7 +187,13 @@ class SceneClassifier(nn.Module):
 
 
 def pixel_logits(network: HSIViT | DualViT, pixels: Tensor) -> Tensor:
-    """Logits (N, K) of single pixels (N, F), without any neighbour.
+    """Logits (N, K) of single pixels (N, F), without any neighbour; see ``pixel_embedding``."""
+    logits: Tensor = network.cls_head(pixel_embedding(network, pixels))
+    return logits
+
+
+def pixel_embedding(network: Encoder, pixels: Tensor) -> Tensor:
+    """What the head sees, (N, T*D), of single pixels (N, F), without any neighbour.
 
     The network sees the middle cell of a window alone, all of it equal to the pixel, as if the other cells
     were masked: a ninth of the tokens of a window.
@@ -198,8 +204,7 @@ def pixel_logits(network: HSIViT | DualViT, pixels: Tensor) -> Tensor:
     middle = layout.cells // 2 + layout.cells * torch.arange(layout.groups, device=pixels.device)
     ids = middle.expand(len(pixels), -1)
     encoded = network.encode_visible(tokens, JointMask(ids, ids, len_t=layout.groups, len_l=1))
-    logits: Tensor = network.cls_head(aggregate(encoded, layout.groups))
-    return logits
+    return aggregate(encoded, layout.groups)
 
 
 def _under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

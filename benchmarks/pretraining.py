@@ -1,0 +1,199 @@
+"""What the built-in pretrained network gives: against a random start, and against classical classifiers.
+
+    python -m benchmarks.pretraining --scenes DIR
+
+On scenes that pretraining has not seen, with 5, 10, 20 and 40 labelled pixels a class in compact clusters and
+test pixels away from them (``few_labels.disjoint_split``). Every start is judged twice, as the product, in
+which the network shares the last word with spectral experts, and by the network alone. All methods see the
+same splits; differences are paired over seeds. The figure is the mean of overall and average accuracy, in
+percent. Results go to a CSV as they come; a run that was interrupted goes on where it stopped.
+"""
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.accuracy import Job, Result, accuracies, append_results, label, rows, train
+from benchmarks.baselines import Views, predict, views
+from benchmarks.few_labels import (
+    ClassificationScene,
+    abundance_scenes,
+    classification_scenes,
+    disjoint_split,
+)
+from hsi_toolkit.models import zoo
+from hsi_toolkit.training.finetune import FinetuneConfig
+
+WEIGHTS = "hsimae-small"
+PRETRAINED, RANDOM = "pretrained", "random start"
+ALONE = ", network alone"
+STARTS = (PRETRAINED, RANDOM)
+CLASSICAL = ("LDA spectra", "LDA smoothed", "SVM spectra", "RF spectra")
+# Scenes whose labels are endmembers that cover most of a pixel.
+ABUNDANCES = ("jasper", "samson")
+COUNTS = (5, 10, 20, 40)
+SEEDS = 5
+# Test pixels of a split, at random where there are more.
+MOST_TESTED = 2500
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on one split: a start of the network, or all classical classifiers."""
+
+    job: Job
+    part: str
+    weights: str
+
+
+_scenes: dict[str, ClassificationScene] = {}
+_views: dict[str, Views] = {}
+
+
+def run_task(task: Task) -> list[Result]:
+    """The results of one part on one split."""
+    job, scene = task.job, _scenes[task.job.scene]
+    split = disjoint_split(scene.labels, job.labels, job.seed)
+    if len(split.test) > MOST_TESTED:
+        chosen = np.random.default_rng(job.seed).permutation(len(split.test))[:MOST_TESTED]
+        split = replace(split, test=split.test[np.sort(chosen)])
+    truth = scene.labels[tuple(split.test.T)]
+    results = []
+
+    def note(method: str, mapped: np.ndarray, start: float) -> None:
+        overall, average = accuracies(truth, mapped)
+        seconds = time.perf_counter() - start
+        results.append(Result(job.scene, job.split, job.labels, job.seed, method, overall, average, seconds))
+
+    if task.part in STARTS:
+        start = time.perf_counter()
+        weights = str(zoo.resolve(task.weights)) if task.part == PRETRAINED else None
+        classifier = train(scene, split, FinetuneConfig(seed=job.seed, weights=weights))
+        note(task.part, label(scene, split, classifier), start)
+        start = time.perf_counter()
+        classifier.network_weight = 1.0
+        note(task.part + ALONE, label(scene, split, classifier), start)
+        return results
+    if job.scene not in _views:
+        _views[job.scene] = views(scene.scene)
+    for method in CLASSICAL:
+        start = time.perf_counter()
+        note(method, predict(method, _views[job.scene], scene.labels, split), start)
+    return results
+
+
+def methods_of(part: str) -> tuple[str, ...]:
+    """The methods whose results a part gives."""
+    return (part, part + ALONE) if part in STARTS else CLASSICAL
+
+
+class Table:
+    """Scores by method: arrays (scenes, counts, seeds) over the seeds that all have."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self.methods = [*(start + alone for alone in ("", ALONE) for start in STARTS), *CLASSICAL]
+        self.scenes = sorted({result.scene for result in results})
+        self.counts = sorted({result.labels for result in results})
+        scores = {(r.method, r.scene, r.labels, r.seed): r.score for r in results}
+        keys = [(m, s, c) for m in self.methods for s in self.scenes for c in self.counts]
+        self.seeds = [
+            seed
+            for seed in sorted({result.seed for result in results})
+            if all((*key, seed) in scores for key in keys)
+        ]
+        self.of = {
+            method: np.array(
+                [
+                    [[scores[method, s, c, seed] for seed in self.seeds] for c in self.counts]
+                    for s in self.scenes
+                ]
+            )
+            for method in self.methods
+        }
+
+    def text(self) -> str:
+        """The scores as Markdown, then what the pretrained start gains."""
+        columns = [f"{scene} {count}" for scene in self.scenes for count in self.counts]
+        columns += [f"mean {count}" for count in self.counts]
+        lines = [f"{len(self.seeds)} seeds, (OA + AA) / 2 in %", ""]
+        lines += ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+        for method in self.methods:
+            values = self.of[method].mean(axis=2)
+            cells = [f"{value:.1f}" for value in (*values.ravel(), *values.mean(axis=0))]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        lines += ["", "| pretrained less random start | " + " | ".join(map(str, self.counts)) + " |"]
+        lines.append("|---" * (len(self.counts) + 1) + "|")
+        for alone in ("", ALONE):
+            for scene in (*range(len(self.scenes)), None):
+                name = "mean" if scene is None else self.scenes[scene]
+                chosen = slice(None) if scene is None else slice(scene, scene + 1)
+                gap = (self.of[PRETRAINED + alone] - self.of[RANDOM + alone])[chosen].mean(axis=0)
+                error = gap.std(axis=1, ddof=1) / np.sqrt(len(self.seeds))
+                cells = [f"{m:+.2f} ± {e:.2f}" for m, e in zip(gap.mean(axis=1), error, strict=True)]
+                lines.append(f"| {name}{alone} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+
+def scenes_of(folder: Path) -> dict[str, ClassificationScene]:
+    """All scenes by their names."""
+    found = [*classification_scenes(folder), *abundance_scenes(folder, ABUNDANCES)]
+    return {scene.name: scene for scene in found}
+
+
+def _prepare_process(folder: Path) -> None:
+    torch.set_num_threads(1)
+    _scenes.update(scenes_of(folder))
+
+
+def main() -> None:
+    """Run what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scenes", type=Path, required=True, help="folder of scenes")
+    parser.add_argument(
+        "--results", type=Path, default=Path("build/pretraining.csv"), help="where results go"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--weights", default=WEIGHTS, help="the pretrained network, a name or a file")
+    parser.add_argument("--parts", nargs="+", choices=(*STARTS, "classical"), default=(*STARTS, "classical"))
+    parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS), help="labels a class")
+    parser.add_argument(
+        "--seeds", nargs=2, type=int, default=(0, SEEDS), help="first seed, and one past the last"
+    )
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    done = {(result.job, result.method) for result in rows(arguments.results)}
+    tasks = [
+        Task(Job(scene, "disjoint", count, seed), part, arguments.weights)
+        for seed in range(*arguments.seeds)
+        for scene in scenes_of(arguments.scenes)
+        for count in arguments.counts
+        for part in arguments.parts
+    ]
+    missing = [task for task in tasks if any((task.job, name) not in done for name in methods_of(task.part))]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(arguments.workers, _prepare_process, (arguments.scenes,)) as pool:
+        for number, results in enumerate(pool.imap_unordered(run_task, missing), start=1):
+            append_results(arguments.results, results)
+            first = results[0]
+            print(
+                f"{number}/{len(missing)} {first.scene} {first.labels} seed {first.seed}: "
+                + ", ".join(f"{result.method} {result.score:.1f}" for result in results),
+                flush=True,
+            )
+    table = Table(rows(arguments.results))
+    if len(table.seeds) > 1:
+        print(f"\n{table.text()}")
+
+
+if __name__ == "__main__":
+    main()
