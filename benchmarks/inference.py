@@ -8,12 +8,12 @@ features included. The sides take turns on some rows of the demo scene, and the 
 accuracy and agreement are those of the whole scene, against its reference map. The network alone decides: its
 experts, which see every pixel in both modes, are left out. It is trained here, briefly, on 40 pixels a class.
 
-The yardstick is the machine's limit: the network's own matrix products, of batches of the product's size, on as
-many threads, with nothing in between, in the type of the first answers and in float32. They are timed in turns
-with the other sides.
+The yardstick is the machine's limit: the network's own matrix products, of batches of the product's size, on
+as many threads, with nothing in between, in the type of the first answers and in float32. They are timed in
+turns with the other sides.
 
-Where there is CUDA, windows a second in bfloat16 are measured as well, with and without ``torch.compile``, beside
-the rate of a large matrix product.
+Where there is CUDA, windows a second in bfloat16 are measured as well, with and without ``torch.compile``,
+beside the rate of a large matrix product.
 """
 
 import argparse
@@ -65,8 +65,9 @@ RATE_BATCHES = 64
 class Speed:
     """Seconds of the best round for some rows of the scene.
 
-    ``gflop`` is the arithmetic of a window's matrix products, 1e9 operations; ``half_rate`` and ``single_rate``
-    are 1e9 operations a second of these products alone, in the type of the first answers and in float32.
+    ``gflop`` is the arithmetic of a window's matrix products, 1e9 operations; ``half_rate`` and
+    ``single_rate`` are 1e9 operations a second of these products alone, in the type of the first answers and
+    in float32.
     """
 
     pixels: int
@@ -322,8 +323,8 @@ def report(speed: Speed, quality: Quality, results: dict[str, MapResult]) -> boo
     ):
         print(f"{name:12}{taken:11.2f}{speed.pixels / taken:11.0f}{faster:8.2f}x{goal:>7}")
     print(
-        f"exact mode computes {speed.pixels * speed.gflop / speed.exact:.0f} GFLOP/s, {speed.share:.0%} (goal "
-        f"{SHARE_GOAL:.0%}) of what its matrix products alone reach here ({speed.half_rate:.0f}; in float32 "
+        f"exact mode computes {speed.pixels * speed.gflop / speed.exact:.0f} GFLOP/s, {speed.share:.0%} "
+        f"(goal {SHARE_GOAL:.0%}) of what its matrix products alone reach here ({speed.half_rate:.0f}; in float32 "
         f"{speed.single_rate:.0f})"
     )
     for name, taken in (("exact", speed.exact), ("fast", speed.fast)):
