@@ -324,8 +324,8 @@ def report(speed: Speed, quality: Quality, results: dict[str, MapResult]) -> boo
         print(f"{name:12}{taken:11.2f}{speed.pixels / taken:11.0f}{faster:8.2f}x{goal:>7}")
     print(
         f"exact mode computes {speed.pixels * speed.gflop / speed.exact:.0f} GFLOP/s, {speed.share:.0%} "
-        f"(goal {SHARE_GOAL:.0%}) of what its matrix products alone reach here ({speed.half_rate:.0f}; in float32 "
-        f"{speed.single_rate:.0f})"
+        f"(goal {SHARE_GOAL:.0%}) of what its matrix products alone reach here ({speed.half_rate:.0f}; in "
+        f"float32 {speed.single_rate:.0f})"
     )
     for name, taken in (("exact", speed.exact), ("fast", speed.fast)):
         print(f"{name}: {1e6 / speed.pixels * taken / 60:.1f} minutes for 1,000 x 1,000 pixels at this rate")

@@ -132,8 +132,8 @@ def make_classifier(pixels: np.ndarray, size: str) -> SceneClassifier:
         fit_features(pixels),
         None,
         SpatialFilter(sigma=1.0, amount=1.0),
-        bands=torch.arange(BANDS),
-        n_bands=BANDS,
+        bands=torch.arange(pixels.shape[1]),
+        n_bands=pixels.shape[1],
         context=True,
     ).eval()
 

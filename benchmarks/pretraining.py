@@ -13,7 +13,7 @@ import argparse
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,50 +95,56 @@ def methods_of(part: str) -> tuple[str, ...]:
 
 
 class Table:
-    """Scores by method: arrays (scenes, counts, seeds) over the seeds that all have."""
+    """Scores by method and count: arrays (scenes, seeds) over the seeds that all have."""
 
     def __init__(self, results: Sequence[Result]) -> None:
         self.methods = [*(start + alone for alone in ("", ALONE) for start in STARTS), *CLASSICAL]
         self.scenes = sorted({result.scene for result in results})
-        self.counts = sorted({result.labels for result in results})
         scores = {(r.method, r.scene, r.labels, r.seed): r.score for r in results}
-        keys = [(m, s, c) for m in self.methods for s in self.scenes for c in self.counts]
-        self.seeds = [
-            seed
-            for seed in sorted({result.seed for result in results})
-            if all((*key, seed) in scores for key in keys)
-        ]
+        pairs = [(method, scene) for method in self.methods for scene in self.scenes]
+        self.seeds = {
+            count: [
+                seed
+                for seed in sorted({result.seed for result in results})
+                if all((*pair, count, seed) in scores for pair in pairs)
+            ]
+            for count in sorted({result.labels for result in results})
+        }
+        self.counts = [count for count, seeds in self.seeds.items() if len(seeds) > 1]
         self.of = {
-            method: np.array(
-                [
-                    [[scores[method, s, c, seed] for seed in self.seeds] for c in self.counts]
-                    for s in self.scenes
-                ]
+            (method, count): np.array(
+                [[scores[method, scene, count, seed] for seed in self.seeds[count]] for scene in self.scenes]
             )
             for method in self.methods
+            for count in self.counts
         }
 
     def text(self) -> str:
         """The scores as Markdown, then what the pretrained start gains."""
-        columns = [f"{scene} {count}" for scene in self.scenes for count in self.counts]
-        columns += [f"mean {count}" for count in self.counts]
-        lines = [f"{len(self.seeds)} seeds, (OA + AA) / 2 in %", ""]
-        lines += ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+        seeds = ", ".join(f"{len(self.seeds[count])} seeds with {count} labels" for count in self.counts)
+        columns = [f"{scene} {count}" for scene in (*self.scenes, "mean") for count in self.counts]
+        lines = [f"(OA + AA) / 2 in %; {seeds}", "", _row("", columns), "|---" * (len(columns) + 1) + "|"]
         for method in self.methods:
-            values = self.of[method].mean(axis=2)
-            cells = [f"{value:.1f}" for value in (*values.ravel(), *values.mean(axis=0))]
-            lines.append(f"| {method} | " + " | ".join(cells) + " |")
-        lines += ["", "| pretrained less random start | " + " | ".join(map(str, self.counts)) + " |"]
+            means = np.array([self.of[method, count].mean(axis=1) for count in self.counts]).T
+            lines.append(_row(method, [f"{value:.1f}" for value in (*means.ravel(), *means.mean(axis=0))]))
+        lines += ["", _row("pretrained less random start", map(str, self.counts))]
         lines.append("|---" * (len(self.counts) + 1) + "|")
         for alone in ("", ALONE):
-            for scene in (*range(len(self.scenes)), None):
-                name = "mean" if scene is None else self.scenes[scene]
-                chosen = slice(None) if scene is None else slice(scene, scene + 1)
-                gap = (self.of[PRETRAINED + alone] - self.of[RANDOM + alone])[chosen].mean(axis=0)
-                error = gap.std(axis=1, ddof=1) / np.sqrt(len(self.seeds))
-                cells = [f"{m:+.2f} ± {e:.2f}" for m, e in zip(gap.mean(axis=1), error, strict=True)]
-                lines.append(f"| {name}{alone} | " + " | ".join(cells) + " |")
+            for number, name in enumerate((*self.scenes, "mean")):
+                chosen = slice(None) if name == "mean" else slice(number, number + 1)
+                cells = [self._gain(alone, count, chosen) for count in self.counts]
+                lines.append(_row(name + alone, cells))
         return "\n".join(lines)
+
+    def _gain(self, alone: str, count: int, scenes: slice) -> str:
+        """Pretrained less random start, paired by seed, and its standard error."""
+        gaps = self.of[PRETRAINED + alone, count] - self.of[RANDOM + alone, count]
+        gap = gaps[scenes].mean(axis=0)
+        return f"{gap.mean():+.2f} ± {gap.std(ddof=1) / np.sqrt(len(gap)):.2f}"
+
+
+def _row(name: str, cells: Iterable[str]) -> str:
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def scenes_of(folder: Path) -> dict[str, ClassificationScene]:
@@ -191,7 +197,7 @@ def main() -> None:
                 flush=True,
             )
     table = Table(rows(arguments.results))
-    if len(table.seeds) > 1:
+    if table.counts:
         print(f"\n{table.text()}")
 
 
