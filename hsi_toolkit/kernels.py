@@ -232,7 +232,10 @@ sqrt = _operation(1, _root, "Square root.")
 
 def kernel(function: Kernel) -> Kernel:
     """Compile a function of arrays and numbers."""
-    compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    try:
+        compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # Neither this folder nor the user's cache can be written.
+        compiled = numba.njit(nogil=True, error_model="numpy")(function)
     return compiled
 
 

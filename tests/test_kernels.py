@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hsi_toolkit import kernels
 from hsi_toolkit.kernels import (
     WIDTH,
     add_normalise,
@@ -95,6 +96,20 @@ def test_sums_roots_and_maxima() -> None:
     np.testing.assert_allclose(out[:WIDTH], np.linalg.norm(by_lane, axis=0), rtol=1e-6)
     np.testing.assert_array_equal(out[WIDTH : 2 * WIDTH], by_lane.max(axis=0))
     assert out[-1] == pytest.approx((values**2).sum(), rel=1e-6)
+
+
+def test_kernels_work_where_nothing_can_be_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwritable(self: object) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr("numba.core.dispatcher.Dispatcher.enable_caching", unwritable)
+
+    def doubled(values: np.ndarray) -> None:
+        values *= 2
+
+    values = np.ones(3)
+    kernels.kernel(doubled)(values)
+    assert values.tolist() == [2.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
