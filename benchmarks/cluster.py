@@ -1,6 +1,6 @@
 """A map by one and by two worker processes: how much faster two are, and whether they write the same bytes.
 
-    python -m benchmarks.cluster [--rows 360] [--rounds 3] [--mode fast] [--size small] [--json FILE]
+    python -m benchmarks.cluster [--rows 720] [--rounds 3] [--mode fast] [--size small] [--json FILE]
 
 Both clusters are there before the clock starts, and have mapped the scene once, so that what is measured is
 the work: reading, computing, sending and writing. They take turns, and the best round of each counts. The map
@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--rows", type=int, default=360, help=f"of {COLUMNS} pixels (default 360)")
+    parser.add_argument("--rows", type=int, default=720, help=f"of {COLUMNS} pixels (default 720)")
     parser.add_argument("--rounds", type=int, default=3, help="of which the best counts (default 3)")
     parser.add_argument("--mode", choices=("exact", "fast"), default="fast")
     parser.add_argument("--size", default="small", help="small, base, large or huge (default small)")
