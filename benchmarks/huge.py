@@ -177,11 +177,11 @@ def _lies_where_data_are(path: Path, scene: Scene) -> bool:
     inside = total = 0
     with rasterio.open(path) as raster:
         for row, column in scene.corners:
-            inside += np.count_nonzero(raster.read(1, window=Window(column, row, WINDOW, WINDOW)))
+            inside += int(np.count_nonzero(raster.read(1, window=Window(column, row, WINDOW, WINDOW))))
         for row in range(0, scene.side, 256):
             height = min(256, scene.side - row)
-            total += np.count_nonzero(raster.read(1, window=Window(0, row, scene.side, height)))
-    return int(inside) == int(total) == len(scene.corners) * WINDOW**2
+            total += int(np.count_nonzero(raster.read(1, window=Window(0, row, scene.side, height))))
+    return inside == total == len(scene.corners) * WINDOW**2
 
 
 if __name__ == "__main__":

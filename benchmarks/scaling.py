@@ -70,7 +70,7 @@ def make_scene(path: Path, side: int) -> None:
     lines = np.tile(tile, -(-side // TILE))[:, :, :side]
     with path.open("wb") as file:
         for y0 in range(0, side, TILE):
-            file.write(np.ascontiguousarray(lines[: min(TILE, side - y0)]))
+            file.write(lines[: min(TILE, side - y0)].tobytes())
     wavelengths = ", ".join(f"{420 + 33 * band}" for band in range(BANDS))
     path.with_suffix(".hdr").write_text(
         f"ENVI\nsamples = {side}\nlines = {side}\nbands = {BANDS}\nheader offset = 0\ndata type = 2\n"
