@@ -5,7 +5,10 @@ that they are made of is here. Each works on the calling thread and lets other t
 
 ``Lanes`` are sixteen float32 numbers, loaded from and stored to arrays; the arithmetic in between stays in
 registers, whatever vector registers the processor has. No loop depends on the compiler finding out that it
-can be vectorised. Arrays of bfloat16 come as int16, by their bits.
+can be vectorised.
+
+Matrices are of one of three kinds: float32; bfloat16, as int16 by its bits; or int8, with products of int32.
+Of int8 a row of a matrix and a token have a scale each: a number stands for itself times both.
 """
 
 import math
@@ -23,16 +26,19 @@ from numba.extending import intrinsic, models, register_model
 from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.float32] | NDArray[np.int16]
-"""A contiguous array of float32, or of bfloat16 by its bits."""
+Array = NDArray[np.float32] | NDArray[np.int16] | NDArray[np.int8] | NDArray[np.int32]
+"""A contiguous array of float32, of bfloat16 by its bits as int16, or of products of int8."""
 
 Kernel = Callable[..., None]
 
 WIDTH = 16
 """Numbers that are computed with together; what is computed one by one is padded to a multiple."""
 
-_FLOAT, _BITS, _HALF = ir.FloatType(), ir.IntType(32), ir.IntType(16)
-_FLOATS, _WORDS, _HALVES = (ir.VectorType(each, WIDTH) for each in (_FLOAT, _BITS, _HALF))
+_FLOAT, _BITS, _HALF, _BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(16), ir.IntType(8)
+_FLOATS, _WORDS, _HALVES, _BYTES = (ir.VectorType(each, WIDTH) for each in (_FLOAT, _BITS, _HALF, _BYTE))
+
+# 1.5 * 2**23: what is added to it is rounded to an integer, which is then in the lowest bits.
+_SHIFT = 12582912.0
 
 # Cephes' polynomial for expf, highest power first.
 _POLYNOMIAL = (
@@ -82,41 +88,64 @@ def _splat(builder: Any, value: Any) -> Any:
 def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     """Pointer to the lanes that begin at ``array.flat[index]``."""
     data = context.make_array(kind)(context, builder, array).data
-    vector = _FLOATS if kind.dtype == types.float32 else _HALVES
-    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+    vectors = {types.float32: _FLOATS, types.int16: _HALVES, types.int8: _BYTES, types.int32: _WORDS}
+    return builder.bitcast(builder.gep(data, [index]), vectors[kind.dtype].as_pointer())
+
+
+def _widened(builder: Any, kind: Any, loaded: Any) -> Any:
+    """What was loaded from an array of that kind, as float32."""
+    if kind.dtype == types.int16:
+        high = builder.shl(builder.zext(loaded, _WORDS), _splat(builder, 16))
+        return builder.bitcast(high, _FLOATS)
+    return builder.sitofp(loaded, _FLOATS) if kind.dtype == types.int32 else loaded
+
+
+def _narrowed(builder: Any, kind: Any, lanes: Any) -> Any:
+    """Float32 rounded to the nearest number of an array of that kind, ties to even."""
+    if kind.dtype == types.int16:
+        bits = builder.bitcast(lanes, _WORDS)
+        odd = builder.and_(builder.lshr(bits, _splat(builder, 16)), _splat(builder, 1))
+        rounded = builder.add(builder.add(bits, _splat(builder, 0x7FFF)), odd)
+        return builder.trunc(builder.lshr(rounded, _splat(builder, 16)), _HALVES)
+    if kind.dtype == types.int8:
+        shifted = builder.fadd(lanes, _splat(builder, _SHIFT))
+        return builder.trunc(builder.bitcast(shifted, _WORDS), _BYTES)
+    return lanes
 
 
 @_intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """Lanes from ``array.flat[index]`` on; the array is contiguous, float32 or int16."""
+    """Lanes from ``array.flat[index]`` on; the array is contiguous."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = signature.args[0]
-        single = kind.dtype == types.float32
-        pointer = _place(context, builder, kind, arguments[0], arguments[1])
-        loaded = builder.load(pointer, align=4 if single else 2)
-        if single:
-            return loaded
-        high = builder.shl(builder.zext(loaded, _WORDS), _splat(builder, 16))
-        return builder.bitcast(high, _FLOATS)
+        loaded = builder.load(_place(context, builder, kind, *arguments), align=kind.dtype.bitwidth // 8)
+        return _widened(builder, kind, loaded)
 
     return _LANES(array, types.intp), code
 
 
 @_intrinsic
+def load_scaled(typing: Any, array: Any, index: Any, scale: Any) -> Any:
+    """As ``load``; integers times ``scale``."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, (array, index, scale) = signature.args[0], arguments
+        loaded = builder.load(_place(context, builder, kind, array, index), align=kind.dtype.bitwidth // 8)
+        value = _widened(builder, kind, loaded)
+        return builder.fmul(value, scale) if kind.dtype == types.int32 else value
+
+    return _LANES(array, types.intp, _LANES), code
+
+
+@_intrinsic
 def store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
-    """Write lanes from ``array.flat[index]`` on; to int16 rounded to the nearest bfloat16, ties to even."""
+    """Write lanes from ``array.flat[index]`` on, rounded to the nearest number; int8 from -127 to 127."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind, (array, index, lanes) = signature.args[0], arguments
-        single = kind.dtype == types.float32
-        if not single:
-            bits = builder.bitcast(lanes, _WORDS)
-            odd = builder.and_(builder.lshr(bits, _splat(builder, 16)), _splat(builder, 1))
-            rounded = builder.add(builder.add(bits, _splat(builder, 0x7FFF)), odd)
-            lanes = builder.trunc(builder.lshr(rounded, _splat(builder, 16)), _HALVES)
         pointer = _place(context, builder, kind, array, index)
-        builder.store(lanes, pointer, align=4 if single else 2)
+        builder.store(_narrowed(builder, kind, lanes), pointer, align=kind.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _LANES), code
@@ -201,9 +230,8 @@ def _exponential(builder: Any, x: Any) -> Any:
     # What is not a number is neither below nor above, and stays.
     x = builder.select(builder.fcmp_ordered("<", x, constant(-87.0)), constant(-87.0), x)
     x = builder.select(builder.fcmp_ordered(">", x, constant(88.0)), constant(88.0), x)
-    # Added to 1.5 * 2**23, a number is rounded to an integer, which is then in its lowest bits.
-    shifted = _fma(builder, x, constant(1.44269504), constant(12582912.0))
-    whole = builder.fsub(shifted, constant(12582912.0))
+    shifted = _fma(builder, x, constant(1.44269504), constant(_SHIFT))
+    whole = builder.fsub(shifted, constant(_SHIFT))
     rest = _fma(builder, whole, constant(-0.693359375), x)
     rest = _fma(builder, whole, constant(2.12194440e-4), rest)
     y = constant(_POLYNOMIAL[0])
@@ -260,76 +288,111 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+# Of int8; and what is smaller than this is rounded to zero.
+_STEPS, _TINY = np.float32(127.0), np.float32(1e-30)
 
 
 @kernel
-def normalise(stream: Array, epsilon: float, out: Array) -> None:
-    """Set ``out`` (D, n) to the stream (D, n) divided by each token's root mean square."""
+def normalise(stream: Array, epsilon: float, out: Array, scales: Array) -> None:
+    """Set ``out`` (D, n) to the stream (D, n) divided by each token's root mean square.
+
+    If ``out`` is int8 its tokens' scales go to ``scales`` (n,).
+    """
     dim, tokens = stream.shape
-    share, least = spread(_ONE / np.float32(dim)), spread(np.float32(epsilon))
+    zero, share, least = spread(_ZERO), spread(_ONE / np.float32(dim)), spread(np.float32(epsilon))
     for i in range(0, tokens, WIDTH):
-        total = spread(_ZERO)
+        squares, most = zero, zero
         for d in range(dim):
             value = load(stream, d * tokens + i)
-            total = fma(value, value, total)
-        scale = divide(spread(_ONE), sqrt(fma(total, share, least)))
+            squares = fma(value, value, squares)
+            most = maximum(most, maximum(value, subtract(zero, value)))
+        factor = divide(spread(_ONE), sqrt(fma(squares, share, least)))
+        if out.itemsize == 1:
+            most = maximum(most, spread(_TINY))
+            store(scales, i, divide(multiply(most, factor), spread(_STEPS)))
+            factor = divide(spread(_STEPS), most)
         for d in range(dim):
-            store(out, d * tokens + i, multiply(load(stream, d * tokens + i), scale))
+            store(out, d * tokens + i, multiply(load(stream, d * tokens + i), factor))
 
 
 @kernel
-def add_normalise(stream: Array, product: Array, bias: Array, epsilon: float, out: Array) -> None:
-    """Add ``product`` (D, n) and ``bias`` (D) to the stream (D, n), then do as ``normalise``."""
-    dim, tokens = stream.shape
-    share, least = spread(_ONE / np.float32(dim)), spread(np.float32(epsilon))
-    for i in range(0, tokens, WIDTH):
-        total = spread(_ZERO)
-        for d in range(dim):
-            at = d * tokens + i
-            value = add(load(stream, at), add(load(product, at), spread(bias[d])))
-            store(stream, at, value)
-            total = fma(value, value, total)
-        scale = divide(spread(_ONE), sqrt(fma(total, share, least)))
-        for d in range(dim):
-            store(out, d * tokens + i, multiply(load(stream, d * tokens + i), scale))
+def add_product(stream: Array, product: Array, rows: Array, tokens: Array, bias: Array) -> None:
+    """Add ``product`` (D, n) of scales ``rows`` and ``tokens``, and ``bias`` (D,), to ``stream``."""
+    dim, count = stream.shape
+    for d in range(dim):
+        constant, row = spread(bias[d]), spread(rows[d])
+        for i in range(0, count, WIDTH):
+            at = d * count + i
+            added = add(load_scaled(product, at, multiply(row, load(tokens, i))), constant)
+            store(stream, at, add(load(stream, at), added))
 
 
 @kernel
-def gate(hidden: Array, bias: Array) -> None:
-    """SwiGLU of ``hidden`` (2h, n) plus ``bias`` (2h): its first half becomes silu(first) * second."""
-    half, tokens = hidden.shape[0] // 2, hidden.shape[1]
+def gate(hidden: Array, rows: Array, tokens: Array, bias: Array, out: Array) -> None:
+    """SwiGLU of ``hidden`` (2h, n) of scales ``rows`` and ``tokens``, plus ``bias`` (2h,).
+
+    silu(first half) * second half goes to ``out`` (h, n), which may be the first half of ``hidden``.
+    """
+    half, count = hidden.shape[0] // 2, hidden.shape[1]
     one, zero = spread(_ONE), spread(_ZERO)
     for row in range(half):
         first, second = spread(bias[row]), spread(bias[half + row])
-        for i in range(row * tokens, (row + 1) * tokens, WIDTH):
-            x = add(load(hidden, i), first)
-            up = add(load(hidden, half * tokens + i), second)
-            store(hidden, i, divide(multiply(x, up), add(one, exp(subtract(zero, x)))))
+        first_scale, second_scale = spread(rows[row]), spread(rows[half + row])
+        for i in range(0, count, WIDTH):
+            at, token = row * count + i, load(tokens, i)
+            x = add(load_scaled(hidden, at, multiply(first_scale, token)), first)
+            up = add(load_scaled(hidden, half * count + at, multiply(second_scale, token)), second)
+            store(out, at, divide(multiply(x, up), add(one, exp(subtract(zero, x)))))
 
 
 @kernel
-def attend(qkv: Array, bias: Array, out: Array) -> None:
-    """Attention within sequences of (3, heads, channels, length, rest), with ``bias`` (heads * channels) on
-    the queries, into ``out`` (heads, channels, length, rest); the scale is in the queries already."""
+def quantise(values: Array, out: Array, scales: Array) -> None:
+    """Round ``values`` (D, n) to int8 ``out``, the scales of the tokens going to ``scales`` (n,)."""
+    dim, tokens = values.shape
+    zero = spread(_ZERO)
+    for i in range(0, tokens, WIDTH):
+        most = spread(_TINY)
+        for d in range(dim):
+            value = load(values, d * tokens + i)
+            most = maximum(most, maximum(value, subtract(zero, value)))
+        store(scales, i, divide(most, spread(_STEPS)))
+        factor = divide(spread(_STEPS), most)
+        for d in range(dim):
+            store(out, d * tokens + i, multiply(load(values, d * tokens + i), factor))
+
+
+@kernel
+def attend(qkv: Array, rows: Array, tokens: Array, bias: Array, out: Array) -> None:
+    """Attention within sequences, into ``out`` (heads, channels, length, rest).
+
+    ``qkv`` is (3, heads, channels, length, rest) with scales ``rows`` (3 * heads * channels) and ``tokens``
+    (length * rest); ``bias`` (heads * channels) goes to the queries, which have attention's scale already.
+    """
     _, heads, channels, length, rest = qkv.shape
     key = np.empty((length, channels, WIDTH), np.float32)
     value = np.empty((length, channels, WIDTH), np.float32)
     query = np.empty((channels, WIDTH), np.float32)
     scores = np.empty((length, WIDTH), np.float32)
-    part = heads * channels * length * rest
+    part, inner = heads * channels * length * rest, heads * channels
     for head in range(heads):
         for start in range(0, rest, WIDTH):
             first = head * channels * length * rest + start
             for c in range(channels):
+                row = head * channels + c
+                key_scale, value_scale = spread(rows[inner + row]), spread(rows[2 * inner + row])
                 for t in range(length):
-                    at = first + (c * length + t) * rest
-                    store(key, (t * channels + c) * WIDTH, load(qkv, part + at))
-                    store(value, (t * channels + c) * WIDTH, load(qkv, 2 * part + at))
+                    at, token = first + (c * length + t) * rest, load(tokens, t * rest + start)
+                    keys = load_scaled(qkv, part + at, multiply(key_scale, token))
+                    store(key, (t * channels + c) * WIDTH, keys)
+                    values = load_scaled(qkv, 2 * part + at, multiply(value_scale, token))
+                    store(value, (t * channels + c) * WIDTH, values)
             for t in range(length):
+                token = load(tokens, t * rest + start)
                 for c in range(channels):
-                    constant = spread(bias[head * channels + c])
-                    here = load(qkv, first + (c * length + t) * rest)
-                    store(query, c * WIDTH, add(here, constant))
+                    row = head * channels + c
+                    at = first + (c * length + t) * rest
+                    here = load_scaled(qkv, at, multiply(spread(rows[row]), token))
+                    store(query, c * WIDTH, add(here, spread(bias[row])))
                 most = spread(np.float32(-np.inf))
                 for s in range(length):
                     score = spread(_ZERO)
@@ -337,12 +400,12 @@ def attend(qkv: Array, bias: Array, out: Array) -> None:
                         score = fma(load(query, c * WIDTH), load(key, (s * channels + c) * WIDTH), score)
                     store(scores, s * WIDTH, score)
                     most = maximum(most, score)
-                total = spread(_ZERO)
+                whole = spread(_ZERO)
                 for s in range(length):
                     weight = exp(subtract(load(scores, s * WIDTH), most))
                     store(scores, s * WIDTH, weight)
-                    total = add(total, weight)
-                scale = divide(spread(_ONE), total)
+                    whole = add(whole, weight)
+                scale = divide(spread(_ONE), whole)
                 for c in range(channels):
                     mixed = spread(_ZERO)
                     for s in range(length):

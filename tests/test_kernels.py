@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from hsi_toolkit import kernels
 from hsi_toolkit.kernels import (
     WIDTH,
-    add_normalise,
+    add_product,
     array,
     attend,
     exp,
@@ -20,6 +20,7 @@ from hsi_toolkit.kernels import (
     load,
     maximum,
     normalise,
+    quantise,
     sqrt,
     store,
     total,
@@ -143,37 +144,64 @@ def close(found: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_stream_is_divided_by_its_root_mean_square(dtype: torch.dtype) -> None:
     stream, out = numbers(24, 48), torch.empty(24, 48, dtype=dtype)
-    normalise(array(stream), 1e-5, array(out))
+    normalise(array(stream), 1e-5, array(out), array(torch.empty(48)))
     close(out, F.rms_norm(stream.T, (24,), eps=1e-5).T)
 
 
+def test_bytes_are_rounded_by_their_token() -> None:
+    stream = numbers(24, 48) * torch.arange(48)
+    out, scales = torch.empty(24, 48, dtype=torch.int8), torch.empty(48)
+    normalise(array(stream), 1e-5, array(out), array(scales))
+    expected = F.rms_norm(stream.T, (24,), eps=1e-5).T
+    assert out[:, 1:].abs().amax(dim=0).eq(127).all()
+    assert ((out * scales - expected).abs() <= 0.501 * scales).all()
+    quantise(array(stream), array(out), array(scales))
+    assert ((out * scales - stream).abs() <= 0.501 * scales).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_what_a_branch_gives_is_added_first(dtype: torch.dtype) -> None:
+def test_what_a_branch_gives_is_added(dtype: torch.dtype) -> None:
     stream, product, bias = numbers(24, 48), numbers(24, 48, seed=1).to(dtype), numbers(24, seed=2)
     expected = stream + product.float() + bias[:, None]
-    out = torch.empty(24, 48, dtype=dtype)
-    add_normalise(array(stream), array(product), array(bias), 1e-5, array(out))
+    add_product(array(stream), array(product), array(torch.ones(24)), array(torch.ones(48)), array(bias))
     torch.testing.assert_close(stream, expected)
-    close(out, F.rms_norm(expected.T, (24,), eps=1e-5).T)
+
+
+def test_integers_count_times_the_scales_of_their_row_and_token() -> None:
+    stream, bias = numbers(24, 48), numbers(24, seed=2)
+    product = (1000 * numbers(24, 48, seed=1)).int()
+    rows, tokens = numbers(24, seed=3), numbers(48, seed=4)
+    expected = stream + product * rows[:, None] * tokens + bias[:, None]
+    add_product(array(stream), array(product), array(rows), array(tokens), array(bias))
+    torch.testing.assert_close(stream, expected, atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_gate_is_swiglu(dtype: torch.dtype) -> None:
     hidden, bias = numbers(10, 32).to(dtype), numbers(10, seed=1)
     first, second = (hidden.float() + bias[:, None]).chunk(2)
-    expected = F.silu(first) * second
-    gate(array(hidden), array(bias))
-    close(hidden[:5], expected)
+    out = torch.empty(5, 32, dtype=dtype)
+    gate(array(hidden), array(torch.ones(10)), array(torch.ones(32)), array(bias), array(out))
+    close(out, F.silu(first) * second)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.int32])
 @pytest.mark.parametrize("length", [1, 4, 9])
 def test_attention_is_that_of_pytorch(length: int, dtype: torch.dtype) -> None:
     heads, channels, rest = 2, 16, 32
-    qkv, bias = numbers(3, heads, channels, length, rest).to(dtype), numbers(heads * channels, seed=1)
-    out = torch.empty(heads, channels, length, rest, dtype=dtype)
-    attend(array(qkv), array(bias), array(out))
-    query, key, value = (part.float().permute(3, 0, 2, 1) for part in qkv)
+    qkv, bias = numbers(3, heads, channels, length, rest), numbers(heads * channels, seed=1)
+    rows, tokens = torch.ones(3 * heads * channels), torch.ones(length * rest)
+    given = qkv.to(dtype)
+    if dtype == torch.int32:
+        rows, tokens = rows / 1000, tokens * 0.1
+        given = (10000 * qkv).int()
+    kind = torch.float32 if dtype == torch.int32 else dtype
+    out = torch.empty(heads, channels, length, rest, dtype=kind)
+    attend(array(given), array(rows), array(tokens), array(bias), array(out))
+    query, key, value = (
+        part.permute(3, 0, 2, 1) for part in (qkv if dtype == torch.int32 else given.float())
+    )
     query = query + bias.view(heads, 1, channels)
     expected = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-    close(out, expected.permute(1, 3, 2, 0))
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.int32: 1e-3}[dtype]
+    torch.testing.assert_close(out.float(), expected.permute(1, 3, 2, 0), atol=tolerance, rtol=tolerance)

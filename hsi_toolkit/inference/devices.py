@@ -60,6 +60,20 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if bf16() or amx() else torch.float32
 
 
+def quick_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
+    """The types in which matrix products are faster than in float32, the fastest first; they may be none.
+
+    int8 is among them where a processor adds up products of bytes itself (VNNI).
+    """
+    half = fast_dtype(device)
+    dtypes = () if half == torch.float32 else (half,)
+    # Private, and missing in the oldest torch that is supported, as is the product.
+    vnni = getattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    if device.type == "cpu" and vnni() and hasattr(torch, "_int_mm"):
+        return (torch.int8, *dtypes)
+    return dtypes
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that can be allocated now, on the device."""
     if device.type == "cuda":

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hsi_toolkit.inference.folding import NORM_EPS, FoldedBlock, FoldedNetwork
-from hsi_toolkit.kernels import WIDTH, add_normalise, array, attend, gate, normalise
+from hsi_toolkit.kernels import WIDTH, Array, add_product, array, attend, gate, normalise, quantise
 
 
 class FeatureMajorForward:
@@ -22,12 +22,16 @@ class FeatureMajorForward:
 
     Args:
         network: the folded weights.
-        dtype: of the matrix products and what goes between them. The residual stream is float32, and so is
-            all other arithmetic.
+        dtype: of the matrix products: float32, bfloat16 or int8. What goes between them is float32, or
+            bfloat16 where the products are not; int8 has a scale for each token and each row of a matrix. The
+            residual stream is float32, and so is all other arithmetic.
     """
 
     def __init__(self, network: FoldedNetwork, dtype: torch.dtype = torch.float32) -> None:
         self.network, self.dtype = network, dtype
+        # Of products, and of what becomes one of their operands.
+        self._wide = torch.int32 if dtype == torch.int8 else dtype
+        self._between = torch.bfloat16 if dtype == torch.int8 else dtype
         self._spatial, self._spectral, self._joint = (
             [_Weights(block, dtype) for block in blocks]
             for blocks in (network.spatial, network.spectral, network.joint)
@@ -48,8 +52,8 @@ class FeatureMajorForward:
             self._run(self._spatial, spatial.view(dim, -1), cells)
             self._run(self._spectral, flat, groups)
             stream.add_(spatial.transpose(1, 2))
-        scaled = self._run(self._joint, flat, groups * cells)
-        pooled = scaled.float().view(dim, groups, cells, n).mean(dim=2)[..., :count]
+        self._run(self._joint, flat, groups * cells)
+        pooled = _scaled(flat).view(dim, groups, cells, n).mean(dim=2)[..., :count]
         return torch.addmm(self._head_bias, pooled.permute(2, 1, 0).reshape(count, -1), self._head.T)
 
     def _tokens(self, windows: Tensor) -> Tensor:
@@ -60,47 +64,78 @@ class FeatureMajorForward:
         tokens = torch.mm(self._embed, values, out=self._take("stream", net.dim, values.shape[1]))
         return tokens.view(net.dim, net.groups, net.cells, n).add_(self._positions)
 
-    def _run(self, blocks: "list[_Weights]", stream: Tensor, length: int) -> Tensor:
-        """Run blocks in place on ``stream`` (D, length * rest), the sequences being of ``length``.
-
-        Returns:
-            The stream divided by each token's root mean square: LayerNorm, as the stream is centred.
-        """
+    def _run(self, blocks: "list[_Weights]", stream: Tensor, length: int) -> None:
+        """Run blocks in place on ``stream`` (D, length * rest), the sequences being of ``length``."""
         dim, tokens = stream.shape
-        heads, rest = self.network.heads, tokens // length
-        scaled, attended = self._take("scaled", dim, tokens), self._take("attended", dim, tokens)
-        qkv, product = self._take("hidden", 3 * dim, tokens), self._take("product", dim, tokens)
-        in_heads = array(qkv).reshape(3, heads, -1, length, rest)
-        out_heads = array(attended).reshape(heads, -1, length, rest)
-        lines, sums, operand = array(stream), array(product), array(scaled)
-        normalise(lines, NORM_EPS, operand)
+        sequences = (self.network.heads, dim // self.network.heads, length, tokens // length)
+        lines = array(stream)
+        scaled = self._take("scaled", dim, tokens, dtype=self.dtype)
+        scales = array(self._take("scales", tokens))
+        attended = self._take("attended", dim, tokens, dtype=self._between)
+        product = self._take("product", dim, tokens, dtype=self._wide)
         for weights in blocks:
-            torch.mm(weights.qkv, scaled, out=qkv)
-            attend(in_heads, array(weights.query_bias), out_heads)
-            torch.mm(weights.proj, attended, out=product)
-            add_normalise(lines, sums, array(weights.proj_bias), NORM_EPS, operand)
-            hidden = self._take("hidden", weights.gate_up.shape[0], tokens)
-            torch.mm(weights.gate_up, scaled, out=hidden)
-            gate(array(hidden), array(weights.gate_up_bias))
-            torch.mm(weights.down, hidden[: len(hidden) // 2], out=product)
-            add_normalise(lines, sums, array(weights.down_bias), NORM_EPS, operand)
-        return scaled
+            normalise(lines, NORM_EPS, array(scaled), scales)
+            qkv = weights.qkv(scaled, self._take("hidden", 3 * dim, tokens, dtype=self._wide))
+            in_heads, out_heads = array(qkv).reshape(3, *sequences), array(attended).reshape(sequences)
+            attend(in_heads, weights.qkv.rows, scales, weights.qkv.bias, out_heads)
+            operand, own = self._operand(attended, scales)
+            sums = array(weights.proj(operand, product))
+            add_product(lines, sums, weights.proj.rows, own, weights.proj.bias)
 
-    def _take(self, name: str, *shape: int) -> Tensor:
+            normalise(lines, NORM_EPS, array(scaled), scales)
+            hidden = self._take("hidden", len(weights.gate_up.matrix), tokens, dtype=self._wide)
+            weights.gate_up(scaled, hidden)
+            gated = self._take("gated", len(hidden) // 2, tokens, dtype=self._between)
+            gate(array(hidden), weights.gate_up.rows, scales, weights.gate_up.bias, array(gated))
+            operand, own = self._operand(gated, scales)
+            sums = array(weights.down(operand, product))
+            add_product(lines, sums, weights.down.rows, own, weights.down.bias)
+
+    def _operand(self, values: Tensor, scales: Array) -> tuple[Tensor, Array]:
+        """``values`` (n, tokens) as an operand of a product, and its tokens' scales."""
+        if self.dtype != torch.int8:
+            return values, scales
+        rounded = self._take("rounded", *values.shape, dtype=torch.int8)
+        own = array(self._take("own scales", values.shape[1]))
+        quantise(array(values), array(rounded), own)
+        return rounded, own
+
+    def _take(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """This thread's buffer of that name, grown when needed, as a tensor of ``shape``."""
         buffers: dict[str, Tensor] = self._threads.__dict__.setdefault("buffers", {})
-        dtype = torch.float32 if name in ("stream", "spatial") else self.dtype
         size = math.prod(shape)
         if name not in buffers or buffers[name].numel() < size:
             buffers[name] = torch.empty(size, dtype=dtype)
         return buffers[name][:size].view(shape)
 
 
+class _Layer:
+    """A matrix (out, in) in the type of the products, a scale for each of its rows, and a bias (out,)."""
+
+    def __init__(self, matrix: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+        rows = torch.ones(len(matrix), dtype=matrix.dtype)
+        if dtype == torch.int8:
+            rows = matrix.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+            matrix = (matrix / rows.unsqueeze(1)).round()
+        self.matrix = matrix.to(dtype)
+        self.rows, self.bias = array(rows.float()), array(bias.float())
+
+    def __call__(self, operand: Tensor, out: Tensor) -> Tensor:
+        """``matrix @ operand``; ``operand`` is (in, tokens)."""
+        multiply = torch._int_mm if self.matrix.dtype == torch.int8 else torch.mm
+        return multiply(self.matrix, operand, out=out)
+
+
 class _Weights:
-    """A folded block's matrices in the type of the products, and its biases."""
+    """A folded block's layers."""
 
     def __init__(self, block: FoldedBlock, dtype: torch.dtype) -> None:
-        self.qkv, self.proj = block.qkv.to(dtype), block.proj.to(dtype)
-        self.gate_up, self.down = block.gate_up.to(dtype), block.down.to(dtype)
-        self.query_bias, self.proj_bias = block.query_bias.float(), block.proj_bias.float()
-        self.gate_up_bias, self.down_bias = block.gate_up_bias.float(), block.down_bias.float()
+        self.qkv = _Layer(block.qkv, block.query_bias, dtype)
+        self.proj = _Layer(block.proj, block.proj_bias, dtype)
+        self.gate_up = _Layer(block.gate_up, block.gate_up_bias, dtype)
+        self.down = _Layer(block.down, block.down_bias, dtype)
+
+
+def _scaled(stream: Tensor) -> Tensor:
+    """The stream (D, tokens) divided by each token's root mean square: LayerNorm, as it is centred."""
+    return stream * (stream.square().mean(dim=0) + NORM_EPS).rsqrt_()

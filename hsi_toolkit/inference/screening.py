@@ -1,10 +1,10 @@
 """The network's opinion on every pixel: cheap where that decides, in full precision where it is close.
 
-Matrix products in 16 bits are twice as fast, on a GPU ten times, and nearly the same. How nearly
-is measured on a sample of each block; every pixel whose two best classes lie closer together than four
-times the largest error seen is computed again in float32. The labels are then those of the float32
-network. Where the cheap network is too far off for this to pay, it is
-not used.
+Matrix products in 16 bits are twice as fast, in 8 bits four times, on a GPU ten times, and nearly the same.
+How nearly is measured on a sample of each block; every pixel whose two best classes lie closer together than
+four times the largest error seen is computed again in float32. The labels are then those of the float32
+network. Where a cheap network is too far off for this to pay, the next one is tried, and none is used in the
+end.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hsi_toolkit.inference.batches import BatchRunner
-from hsi_toolkit.inference.devices import fast_dtype
+from hsi_toolkit.inference.devices import quick_dtypes
 from hsi_toolkit.inference.feature_major import FeatureMajorForward
 from hsi_toolkit.inference.folding import FoldedNetwork
 from hsi_toolkit.inference.prepare import PreparedBlock, Windows
@@ -35,7 +35,10 @@ SAFETY = 4.0
 """Margins up to this many times the largest error of a sample are not trusted."""
 
 MOST_RECHECKED = 0.5
-"""If more than this share of a sample must be computed twice, the cheap network does not pay."""
+"""If more than this share of a sample must be computed twice, the cheap network does not pay …"""
+
+MOST_BEFORE_NEXT = 0.15
+"""… and of more than this the next cheap one, some half as fast, is the cheaper one."""
 
 CPU_TOKENS = 2304
 """Tokens of 128 channels a batch, 64 windows of Base: more leave the cache, fewer fill no vector."""
@@ -91,16 +94,15 @@ class PixelNetwork:
         self.counts = Counts()
         self._classifier = classifier
         self._radius = classifier.radius if classifier.context else 0
-        dtype = torch.float32 if float32 else fast_dtype(device)
         build = _Builder(classifier, device, memory, batch_size)
         self._full = build.engine(torch.float32)
-        self._cheap = build.engine(dtype) if dtype != torch.float32 and build.rounds else None
-        self._paid = True
+        self._quick = [] if float32 else [build.engine(dtype) for dtype in build.quick_dtypes()]
+        self._first = self._quick[0] if self._quick else self._full
 
     @property
     def precision(self) -> str:
         """What the first answers of the last block were computed in."""
-        return (self._cheap if self._cheap and self._paid else self._full).name
+        return self._first.name
 
     @property
     def batch_size(self) -> int:
@@ -109,16 +111,15 @@ class PixelNetwork:
 
     def quick_logits(self, block: PreparedBlock, pixels: Tensor, progress: Progress) -> Tensor:
         """Network logits (n, K) of pixels by the fastest arithmetic, none of them checked."""
-        return self._logits(self._cheap or self._full, block, pixels, progress)
+        return self._logits((self._quick or [self._full])[0], block, pixels, progress)
 
     def log_probabilities(self, block: PreparedBlock, progress: Progress) -> Tensor:
         """Log-probabilities (n, K) of the block's pixels, the label of each that of the float32 network."""
         calibrated, tolerance = self._calibrate(block, progress)
-        if self._cheap is None or tolerance is None:
-            logits = self._logits(self._full, block, block.pixels, progress.part(calibrated, 1.0))
-            return self._classifier.combine(logits, block.experts)
-        logits = self._logits(self._cheap, block, block.pixels, progress.part(calibrated, 0.9))
+        logits = self._logits(self._first, block, block.pixels, progress.part(calibrated, 0.9))
         combined = self._classifier.combine(logits, block.experts)
+        if self._first is self._full:
+            return combined
         # Negated, so that what is not a number is close as well.
         close = (~(margins(combined) > tolerance)).nonzero().squeeze(1)
         self.counts.rechecked += len(close)
@@ -126,29 +127,30 @@ class PixelNetwork:
         combined[close] = self._classifier.combine(logits, _rows(block.experts, close))
         return combined
 
-    def _calibrate(self, block: PreparedBlock, progress: Progress) -> tuple[float, float | None]:
-        """Learn how far the cheap network is off.
+    def _calibrate(self, block: PreparedBlock, progress: Progress) -> tuple[float, float]:
+        """Choose the engine of the block's first answers by how far each is off on a sample.
 
         Returns:
-            The share of the block's work that this was, and the margin up to which the cheap network is not
-            trusted; None where it does not pay.
+            The share of the block's work that this was, and the margin up to which the engine is not trusted.
         """
-        self._paid = False
-        if self._cheap is None or len(block.pixels) <= SAMPLE:
-            return 0.0, None
+        self._first = self._full
+        if not self._quick or len(block.pixels) <= SAMPLE:
+            return 0.0, 0.0
         share = SAMPLE / (SAMPLE + len(block.pixels))
+        part = progress.part(0.0, share)
         sample = torch.linspace(0, len(block.pixels) - 1, SAMPLE, device=block.pixels.device).long()
         pixels, experts = block.pixels[sample], _rows(block.experts, sample)
-        whole, quick = (
-            self._classifier.combine(self._logits(engine, block, pixels, progress.part(0.0, share)), experts)
-            for engine in (self._full, self._cheap)
-        )
-        best = quick.topk(min(2, quick.shape[1]), dim=1).indices
-        margin = margins(quick, best)
-        error = float((margin - margins(whole, best)).abs().nan_to_num(nan=torch.inf).max())
-        tolerance = SAFETY * error
-        self._paid = float((margin <= tolerance).float().mean()) <= MOST_RECHECKED
-        return share, tolerance if self._paid else None
+        whole = self._classifier.combine(self._logits(self._full, block, pixels, part), experts)
+        for engine in self._quick:
+            quick = self._classifier.combine(self._logits(engine, block, pixels, part), experts)
+            best = quick.topk(min(2, quick.shape[1]), dim=1).indices
+            margin = margins(quick, best)
+            error = float((margin - margins(whole, best)).abs().nan_to_num(nan=torch.inf).max())
+            rechecked = float((margin <= SAFETY * error).float().mean())
+            if rechecked <= (MOST_RECHECKED if engine is self._quick[-1] else MOST_BEFORE_NEXT):
+                self._first = engine
+                return share, SAFETY * error
+        return share, 0.0
 
     def _logits(self, engine: Engine, block: PreparedBlock, pixels: Tensor, progress: Progress) -> Tensor:
         windows = Windows(block, self._radius)
@@ -195,15 +197,16 @@ class _Builder:
         runner = BatchRunner(self._batch or self._batch_size(self.folded), self._threads)
         return Engine(name, kind(self.folded, dtype), runner)
 
-    @property
-    def rounds(self) -> bool:
-        """Whether another type than float32 can be computed in, and pays."""
+    def quick_dtypes(self) -> list[torch.dtype]:
+        """The types that the network can be computed in faster than in float32, the fastest first."""
+        dtypes = list(quick_dtypes(self._device))
         if self.folded is not None:
-            return True
+            return dtypes
         if not isinstance(self._classifier, HyperSigmaClassifier):
-            return False
+            return []
         # A processor gains a fourth from a small network, and loses more to what is computed again.
-        return self._device.type == "cuda" or self._classifier.network.config.size.dim >= BASE.dim
+        pays = self._device.type == "cuda" or self._classifier.network.config.size.dim >= BASE.dim
+        return [dtype for dtype in dtypes if dtype.is_floating_point and pays]
 
     def _rounded(self, dtype: torch.dtype) -> SceneClassifier:
         """A copy of the classifier whose blocks multiply in ``dtype``."""

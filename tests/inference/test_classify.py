@@ -69,7 +69,7 @@ def test_exact_is_the_classifier_at_every_pixel(tmp_path, make_classifier, make_
 
 
 def test_labels_do_not_depend_on_fast_arithmetic(tmp_path, make_classifier, make_scene, monkeypatch):
-    monkeypatch.setattr(screening, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(screening, "quick_dtypes", lambda device: (torch.bfloat16,))
     classifier, scene = make_classifier(), make_scene(30, 31)
     result = classify_scene(scene, classifier, MapOutputs(tmp_path / "map.tif"), device="cpu")
     assert np.array_equal(read(tmp_path / "map.tif")[0], plain(classifier, scene).argmax(0) + 1)

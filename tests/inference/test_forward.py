@@ -76,6 +76,20 @@ def test_sixteen_bits_stay_close(forward: type) -> None:
     assert (half - whole).abs().max() < 0.05 * whole.std()
 
 
+def test_eight_bits_stay_close_also_where_activations_are_far_apart() -> None:
+    network, windows = random_network(TINY), windows_of(TINY, 64)
+    with torch.no_grad():
+        for block in (*network.blocks_1, *network.blocks_2, *network.blocks):
+            block.norm1.weight[0] = 8.0
+            block.mlp.w1.weight[0] *= 8.0
+    folded = FoldedNetwork.of(network)
+    with torch.inference_mode():
+        whole = FeatureMajorForward(folded)(windows)
+        eight = FeatureMajorForward(folded, torch.int8)(windows)
+    assert eight.dtype == torch.float32
+    assert (eight - whole).abs().max() < 0.2 * whole.std()
+
+
 def test_a_smaller_batch_after_a_larger_one_reuses_its_buffers() -> None:
     network, windows = random_network(TINY), windows_of(TINY, 12)
     forward = FeatureMajorForward(FoldedNetwork.of(network))

@@ -31,7 +31,7 @@ def log_probabilities(network: PixelNetwork, block: PreparedBlock) -> Tensor:
 
 def off_by(classifier: SceneClassifier, monkeypatch, change) -> PixelNetwork:
     """A network whose 16-bit engine's logits are changed by ``change``."""
-    monkeypatch.setattr(screening, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(screening, "quick_dtypes", lambda device: (torch.bfloat16,))
     kind = screening.FeatureMajorForward
 
     class Off(kind):
@@ -52,7 +52,7 @@ def test_labels_are_those_of_float32(make_classifier, make_scene, monkeypatch):
         classifier, monkeypatch, lambda logits: logits + 0.05 * torch.randn(logits.shape, generator=generator)
     )
     noisy._full.runner.threads = 1
-    noisy._cheap.runner.threads = 1
+    noisy._quick[0].runner.threads = 1
     found = log_probabilities(noisy, block)
     assert torch.equal(found.argmax(1), sure.argmax(1))
     assert 0 < noisy.counts.rechecked < 0.5 * len(block.pixels)
@@ -69,12 +69,35 @@ def test_a_cheap_network_that_is_far_off_is_given_up(make_classifier, make_scene
     assert network.precision == "float32"
 
 
+@pytest.mark.parametrize(("sign", "precision"), [(1, "int8"), (-1, "bfloat16")])
+def test_bytes_answer_first_unless_they_are_far_off(
+    make_classifier, make_scene, monkeypatch, sign, precision
+):
+    classifier = make_classifier()
+    block = prepared(classifier, make_scene(24, 30))
+    monkeypatch.setattr(screening, "quick_dtypes", lambda device: (torch.int8, torch.bfloat16))
+    monkeypatch.setattr(screening, "MOST_BEFORE_NEXT", 0.5)
+
+    class Off(screening.FeatureMajorForward):
+        def __call__(self, windows: Tensor) -> Tensor:
+            logits = super().__call__(windows)
+            return sign * logits if self.dtype == torch.int8 else logits
+
+    monkeypatch.setattr(screening, "FeatureMajorForward", Off)
+    network = PixelNetwork(classifier, CPU, memory=1 << 28)
+    found = log_probabilities(network, block)
+    sure = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
+    assert torch.equal(found.argmax(1), sure.argmax(1))
+    assert network.precision == precision
+    assert network.counts.rechecked < 0.5 * len(block.pixels)
+
+
 def test_what_is_not_a_number_is_computed_again(make_classifier, make_scene, monkeypatch):
     classifier = make_classifier(experts=False)
     block = prepared(classifier, make_scene(24, 30))
     network = off_by(classifier, monkeypatch, lambda logits: logits)
     log_probabilities(network, block)
-    engine = network._cheap
+    engine = network._quick[0]
 
     def overflow(windows: Tensor) -> Tensor:
         logits = kept(windows)
@@ -117,7 +140,7 @@ def test_hypersigma_answers_in_16_bits_with_the_labels_of_float32(make_scene, mo
     classifier = hypersigma(scene.sizes["band"])
     block = prepared(classifier, scene)
     sure = log_probabilities(PixelNetwork(classifier, CPU, memory=1 << 28, float32=True), block)
-    monkeypatch.setattr(screening, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(screening, "quick_dtypes", lambda device: (torch.bfloat16,))
     monkeypatch.setattr(screening, "BASE", classifier.network.config.size)
     network = PixelNetwork(classifier, CPU, memory=1 << 28)
     found = log_probabilities(network, block)
@@ -128,7 +151,7 @@ def test_hypersigma_answers_in_16_bits_with_the_labels_of_float32(make_scene, mo
 
 
 def test_a_small_hypersigma_stays_in_float32_on_a_processor(make_scene, monkeypatch):
-    monkeypatch.setattr(screening, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(screening, "quick_dtypes", lambda device: (torch.bfloat16,))
     network = PixelNetwork(hypersigma(make_scene(9, 10).sizes["band"]), CPU, memory=1 << 28)
     assert network.precision == "float32"
 
