@@ -13,6 +13,7 @@ The network is random: what it says takes as long as what a trained one says.
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -55,8 +56,8 @@ class Interrupted(Meter):
 
     def report(self, fraction: float, message: str = "") -> None:
         super().report(fraction, message)
-        if message.startswith("Classifying block"):
-            self.count = int(message.split()[-1])
+        if found := re.match(r"Classifying block \d+ of (\d+)", message):
+            self.count = int(found[1])
         self._half = fraction >= 0.5
 
     def cancelled(self) -> bool:
