@@ -9,8 +9,8 @@ accuracy and agreement are those of the whole scene, against its reference map. 
 experts, which see every pixel in both modes, are left out. It is trained here, briefly, on 40 pixels a class.
 
 The yardstick is the machine's limit: the network's own matrix products, of batches of the product's size, on
-as many threads, with nothing in between, in float32, in the fastest floating type and in int8. They are timed in
-turns with the other sides. The goal is held against the floating type: first answers in int8 may go past it.
+as many threads, with nothing in between, in float32, in the fastest floating type and in int8. They are timed
+in turns with the other sides. The goal is held against the floating type: answers in int8 may go past it.
 
 Where there is CUDA, windows a second in bfloat16 are measured as well, with and without ``torch.compile``,
 beside the rate of a large matrix product.
