@@ -20,13 +20,51 @@ from hsi_toolkit.denoising.denoiser import (
     Removed,
     Smoothing,
 )
-from hsi_toolkit.denoising.statistics import Float32
+from hsi_toolkit.denoising.statistics import BlockSums, Float32, SceneStatistics
 from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.scene import iter_blocks
+from hsi_toolkit.scene.blocks import read_rows
 
 _FEWEST_ROWS, _MOST_ROWS = 64, 256
 """Rows that a process gives back at a time. It reads and filters some two hundred more."""
+
+
+_SURVEY_BYTES = 32 << 20
+"""Float32 bytes of the blocks whose statistics are taken."""
+
+
+def scene_statistics(scene: xr.DataArray, cluster: Cluster | None, progress: Progress) -> SceneStatistics:
+    """The statistics of a scene (band, y, x), by this process or those of a cluster."""
+    shape = (scene.sizes["band"], scene.sizes["y"], scene.sizes["x"])
+    statistics, step = SceneStatistics(*shape), max(1, _SURVEY_BYTES // (4 * shape[0] * shape[2]))
+    message = "Measuring the noise"
+    if cluster is None:
+        for block in iter_blocks(scene, rows=step):
+            progress.check()
+            statistics.update(block.core)
+            progress.report(block.y1 / shape[1], message)
+        return statistics
+    edges = [(y0, min(y0 + step, shape[1])) for y0 in range(0, shape[1], step)]
+    found = cluster.map(_MeasuredRows(scene, shape), edges, progress)
+    for (_, y1), sums in zip(edges, found, strict=True):
+        statistics.add(sums)
+        progress.report(y1 / shape[1], message)
+    return statistics
+
+
+@dataclass(frozen=True, eq=False)
+class _MeasuredRows:
+    """Rows of a scene of this shape, read and measured."""
+
+    scene: xr.DataArray
+    shape: tuple[int, int, int]
+
+    def __call__(self, edge: tuple[int, int]) -> BlockSums:
+        """What the rows of these numbers, the second one exclusive, add to the scene's statistics."""
+        y0, y1 = edge
+        above = read_rows(self.scene, y0 - 1, y0) if y0 else None
+        return SceneStatistics(*self.shape).measure(read_rows(self.scene, y0, y1), y0, above)
 
 
 class Columns(NamedTuple):

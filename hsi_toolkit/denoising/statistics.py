@@ -1,6 +1,7 @@
 """What denoising has to know of a scene, gathered in one pass: covariances, line means, constant lines."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,24 @@ Flags = NDArray[np.bool_]
 _SEGMENTS, _SHORTEST_SEGMENT = 8, 8  # of a line; pixels
 _DIFFERENCES = 1 << 22  # as many as noise is measured from
 _KEPT = 1 << 15  # about as many of them are kept
+
+
+@dataclass(frozen=True, eq=False)
+class LineSums:
+    """What a part of a scene adds to ``LineStatistics``.
+
+    Attributes:
+        lines: which of them the part has.
+        segments: which segments of these lines.
+        counts, totals, low, high: of these, as there.
+    """
+
+    lines: slice
+    segments: list[int]
+    counts: NDArray[np.generic]
+    totals: Float32
+    low: Float32
+    high: Float32
 
 
 class LineStatistics:
@@ -39,29 +58,31 @@ class LineStatistics:
         self.low = np.full((bands, lines), np.inf, np.float32)
         self.high = np.full((bands, lines), -np.inf, np.float32)
 
-    def add_across(self, values: Float32, known: Flags, first: int) -> None:
-        """Add a part (bands, positions, lines) of all lines that starts at position ``first`` along them."""
+    def across(self, values: Float32, known: Flags, first: int) -> LineSums:
+        """The sums of a part (bands, positions, lines) of all lines that starts at position ``first``."""
         segment = (first + np.arange(values.shape[1])) * self._segments // self._length
-        for number in np.unique(segment):
-            part = slice(*np.searchsorted(segment, (number, number + 1)))
-            self.counts[number] += known[part].sum(axis=0)
-            self.totals[number] += values[:, part].sum(axis=1)
-        self._stretch(values, known, 1, slice(None))
+        numbers = np.unique(segment)
+        parts = [slice(*np.searchsorted(segment, (number, number + 1))) for number in numbers]
+        counts = np.stack([known[part].sum(axis=0) for part in parts])
+        totals = np.stack([values[:, part].sum(axis=1) for part in parts])
+        return LineSums(slice(None), numbers.tolist(), counts, totals, *_extremes(values, known, 1))
 
-    def add_whole(self, values: Float32, known: Flags, lines: slice) -> None:
-        """Add whole lines (bands, lines, positions)."""
+    def whole(self, values: Float32, known: Flags, lines: slice) -> LineSums:
+        """The sums of whole lines (bands, lines, positions)."""
         segment = np.arange(self._length) * self._segments // self._length
         member = np.equal.outer(segment, np.arange(self._segments)).astype(np.float32)
-        self.counts[:, lines] += (known @ member).T
-        self.totals[:, :, lines] += (values @ member).transpose(2, 0, 1)
-        self._stretch(values, known, 2, lines)
+        totals = np.moveaxis(values @ member, 2, 0)
+        numbers = list(range(self._segments))
+        return LineSums(lines, numbers, (known @ member).T, totals, *_extremes(values, known, 2))
 
-    def _stretch(self, values: Float32, known: Flags, axis: int, lines: slice) -> None:
-        low, high = values, values
-        if not known.all():
-            low, high = np.where(known, values, np.inf), np.where(known, values, -np.inf)
-        np.minimum(self.low[:, lines], low.min(axis=axis), out=self.low[:, lines])
-        np.maximum(self.high[:, lines], high.max(axis=axis), out=self.high[:, lines])
+    def add(self, sums: LineSums) -> None:
+        """Add what a part has."""
+        lines = sums.lines
+        for number, counts, totals in zip(sums.segments, sums.counts, sums.totals, strict=True):
+            self.counts[number, lines] += counts
+            self.totals[number][:, lines] += totals
+        np.minimum(self.low[:, lines], sums.low, out=self.low[:, lines])
+        np.maximum(self.high[:, lines], sums.high, out=self.high[:, lines])
 
     @property
     def count(self) -> Float64:
@@ -77,6 +98,25 @@ class LineStatistics:
         """(lines,) pixels with data and (bands, lines) means of each segment, zero where it has no data."""
         for count, total in zip(self.counts, self.totals, strict=True):
             yield count, total / np.maximum(count, 1)
+
+
+def _extremes(values: Float32, known: Flags, axis: int) -> tuple[Float32, Float32]:
+    """The lowest and highest values with data along an axis; inf and -inf where there are none."""
+    low, high = values, values
+    if not known.all():
+        low, high = np.where(known, values, np.inf), np.where(known, values, -np.inf)
+    return low.min(axis=axis), high.max(axis=axis)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSums:
+    """What whole rows of a scene add to ``SceneStatistics``."""
+
+    spectra: list[StreamingCovariance]
+    differences: list[StreamingCovariance]
+    kept: Float32
+    columns: LineSums
+    rows: LineSums
 
 
 class SceneStatistics:
@@ -103,35 +143,55 @@ class SceneStatistics:
 
     def update(self, block: Float32) -> None:
         """Add the next rows, (bands, rows, cols) float32, NaN where there is no data."""
+        self.add(self.measure(block, self._next_row, self._last))
+        self._last = block[:, -1:].copy()
+        self._next_row += block.shape[1]
+
+    def measure(self, block: Float32, first: int, above: Float32 | None) -> BlockSums:
+        """What rows add that begin with row ``first``, below ``above`` (bands, 1, cols); none at the top."""
         bands, height, _ = block.shape
         known: Flags = np.asarray(np.isfinite(block).all(axis=0))
-        self.spectra.update(block.reshape(bands, -1).T)
-        self._add_differences(block)
         values = block if known.all() else np.where(known, block, np.float32(0))
-        self.columns.add_across(values, known, self._next_row)
-        self.rows.add_whole(values, known, slice(self._next_row, self._next_row + height))
-        self._next_row += height
+        differences, kept = self._differences_of(block, first, above)
+        return BlockSums(
+            list(StreamingCovariance.parts(block.reshape(bands, -1).T)),
+            differences,
+            kept,
+            self.columns.across(values, known, first),
+            self.rows.whole(values, known, slice(first, first + height)),
+        )
+
+    def add(self, sums: BlockSums) -> None:
+        """Add what was measured, from top to bottom."""
+        for part in sums.spectra:
+            self.spectra.merge(part)
+        for part in sums.differences:
+            self.differences.merge(part)
+        self._kept.append(sums.kept)
+        self.columns.add(sums.columns)
+        self.rows.add(sums.rows)
 
     def leap(self) -> None:
         """The rows that come next do not adjoin the last ones, as in a sample of a scene."""
         self._last = None
 
-    def _add_differences(self, block: Float32) -> None:
-        joined, first = block, self._next_row
-        if self._last is not None:
-            joined, first = np.concatenate([self._last, block], axis=1), first - 1
-        self._last = block[:, -1:].copy()
-        above = np.flatnonzero((first + np.arange(joined.shape[1] - 1)) % self._every == 0)
-        if not len(above) or block.shape[2] < 2:
-            return
-        down = joined[:, above + 1] - joined[:, above]
+    def _differences_of(
+        self, block: Float32, first: int, above: Float32 | None
+    ) -> tuple[list[StreamingCovariance], Float32]:
+        """The covariance of the rows' mixed differences in parts, and those that are kept."""
+        if above is not None:
+            block, first = np.concatenate([above, block], axis=1), first - 1
+        upper = np.flatnonzero((first + np.arange(block.shape[1] - 1)) % self._every == 0)
+        if not len(upper) or block.shape[2] < 2:
+            return [], np.empty((len(block), 0), np.float32)
+        down = block[:, upper + 1] - block[:, upper]
         mixed = (down[:, :, 1:] - down[:, :, :-1]) * np.float32(0.5)
         mixed = mixed.reshape(len(block), -1)
-        number = (first + above[:, None]) // self._every * (block.shape[2] - 1) + np.arange(
+        number = (first + upper[:, None]) // self._every * (block.shape[2] - 1) + np.arange(
             block.shape[2] - 1
         )
-        self._kept.append(mixed[:, number.reshape(-1) % self._keep_every == 0])
-        self.differences.update(mixed.T)
+        kept = mixed[:, number.reshape(-1) % self._keep_every == 0]
+        return list(StreamingCovariance.parts(mixed.T)), kept
 
     @property
     def some_differences(self) -> Float32:

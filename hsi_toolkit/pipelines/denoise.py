@@ -12,19 +12,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_toolkit.blockwise.cluster import processes_for, refuse_cluster
+from hsi_toolkit.blockwise.cluster import Cluster, processes_for, refuse_cluster
 from hsi_toolkit.denoising.denoiser import ALIGNMENT, NoiseModel, Removed, Smoothing
 from hsi_toolkit.denoising.impulses import find_impulses, refit
 from hsi_toolkit.denoising.noise import noise_levels
-from hsi_toolkit.denoising.parts import Columns, PartDenoiser
-from hsi_toolkit.denoising.statistics import Flags, Float32, Float64, SceneStatistics
+from hsi_toolkit.denoising.parts import Columns, PartDenoiser, scene_statistics
+from hsi_toolkit.denoising.statistics import Flags, Float32, Float64
 from hsi_toolkit.denoising.stripes import LineFaults, find_line_faults
 from hsi_toolkit.denoising.subspace import SignalSubspace
 from hsi_toolkit.errors import SceneError
 from hsi_toolkit.files import atomic_path, check_output
 from hsi_toolkit.pipelines.writing import WriteBehind
 from hsi_toolkit.progress import Progress
-from hsi_toolkit.scene import RasterWriter, iter_blocks, open_scene
+from hsi_toolkit.scene import RasterWriter, open_scene
 from hsi_toolkit.scene.blocks import values_of
 from hsi_toolkit.scene.writer import bands_of
 from hsi_toolkit.tasks.denoise import Denoise
@@ -40,7 +40,6 @@ _BLOCKS_HELD = 6
 """Blocks held beside these: being read, ready, projected, restored, being written, and what was removed."""
 
 _LEAST_ROWS, _MOST_ROWS = 8, 128
-_SURVEY_BYTES = 32 << 20
 
 _SURROUNDINGS = 64
 """Columns read on either side of a part of the scene: what its filtered values depend on."""
@@ -78,8 +77,9 @@ def run(task: Denoise, progress: Progress) -> Mapping[str, object]:
     if task.method == "hypersigma":
         refuse_cluster(task.cluster, task.method)
         return _learned(task, scene, progress)
-    survey = survey_scene(scene, task.method, progress.part(0.0, 0.2))
-    removed = _write(task, scene, survey, progress.part(0.2, 1.0))
+    with processes_for(task.cluster) as cluster:
+        survey = survey_scene(scene, task.method, progress.part(0.0, 0.2), cluster)
+        removed = _write(task, scene, survey, cluster, progress.part(0.2, 1.0))
     table = _noise_table(scene, survey, removed)
     if task.noise_table:
         with atomic_path(task.noise_table, overwrite=task.overwrite) as temporary:
@@ -109,19 +109,22 @@ def _learned(task: Denoise, scene: xr.DataArray, progress: Progress) -> Mapping[
     return {**result, "outputs": {name: path for name, path in outputs.items() if path}}
 
 
-def survey_scene(scene: xr.DataArray, method: str, progress: Progress) -> Survey:
+def survey_scene(
+    scene: xr.DataArray, method: str, progress: Progress, cluster: Cluster | None = None
+) -> Survey:
     """Noise, signal and faults of a scene, from one pass and a sample.
 
     Args:
         scene: (band, y, x).
         method: of the task; "subspace" and "mnf" look for no faults.
         progress: reports this pass.
+        cluster: processes that measure instead of this one.
 
     Raises:
         SceneError: no band can be used, or there are too few pixels.
     """
     used = _good_bands(scene)
-    statistics = _statistics(scene.isel(band=used), progress)
+    statistics = scene_statistics(scene.isel(band=used), cluster, progress)
     spectra = statistics.spectra
     # What single precision rounds is noise as well, and keeps the sigma of constant bands from being zero.
     extent = np.sqrt(np.diag(spectra.covariance)) + np.abs(spectra.mean)
@@ -157,16 +160,6 @@ def _good_bands(scene: xr.DataArray) -> NDArray[np.intp]:
     return good
 
 
-def _statistics(scene: xr.DataArray, progress: Progress) -> SceneStatistics:
-    statistics = SceneStatistics(*(scene.sizes[axis] for axis in ("band", "y", "x")))
-    line = 4 * scene.sizes["band"] * scene.sizes["x"]
-    for block in iter_blocks(scene, rows=max(1, _SURVEY_BYTES // line)):
-        progress.check()
-        statistics.update(block.core)
-        progress.report(block.y1 / scene.sizes["y"], "Measuring the noise")
-    return statistics
-
-
 def _sample(
     scene: xr.DataArray, used: NDArray[np.intp], faults: LineFaults, progress: Progress
 ) -> tuple[Float32, NDArray[np.bool_]]:
@@ -186,7 +179,9 @@ def _sample(
     return np.concatenate(parts, axis=1), np.concatenate(gone, axis=1)
 
 
-def _write(task: Denoise, scene: xr.DataArray, survey: Survey, progress: Progress) -> Removed:
+def _write(
+    task: Denoise, scene: xr.DataArray, survey: Survey, cluster: Cluster | None, progress: Progress
+) -> Removed:
     """Remove the noise part by part; returns what was removed of all bands that take part."""
     columns, rows = _cut(scene, survey.model.subspace.dimension, task.memory_limit)
     smoothing = _SMOOTHING.get(task.method, "spatial")
@@ -200,7 +195,6 @@ def _write(task: Denoise, scene: xr.DataArray, survey: Survey, progress: Progres
         removed = stack.enter_context(raster(task.difference)) if task.difference else None
         # The disk gets what is done while the next rows are worked on.
         behind = stack.enter_context(WriteBehind())
-        cluster = stack.enter_context(processes_for(task.cluster))
         memory = task.memory_limit * 2**20 if task.memory_limit else _MEMORY
         for part in work.all(columns, cluster, memory, progress):
             totals.add(part.totals)

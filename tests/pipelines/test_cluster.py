@@ -74,6 +74,7 @@ def test_two_processes_write_what_one_does(
     monkeypatch.setattr(ScenePair, "_rows_within", lambda *_: 7)
     for name_of in ("_FEWEST_ROWS", "_MOST_ROWS"):
         monkeypatch.setattr(parts, name_of, 32)
+    monkeypatch.setattr(parts, "_SURVEY_BYTES", 4 * BANDS * 60 * 11)
     source = tall(small_scene, tmp_path) if name == "denoise" else small_scene.scene
     written = []
     for cluster in (None, address):
