@@ -8,7 +8,6 @@ from typing import Literal, cast
 from torch import nn
 
 from hsi_toolkit.files import check_output
-from hsi_toolkit.inference.devices import choose_device
 from hsi_toolkit.models.bundle import ModelBundle, parts
 from hsi_toolkit.models.hsimae import HSIMAEConfig
 from hsi_toolkit.models.hypersigma.description import described
@@ -20,7 +19,7 @@ from hsi_toolkit.tasks.pretrain import Pretrain
 from hsi_toolkit.training.mae_pretrain import MAEPretrainConfig, pretrain_mae
 from hsi_toolkit.training.patches import PatchPool
 from hsi_toolkit.training.pretrain import PretrainConfig, pretrain
-from hsi_toolkit.training.ranks import joined_ranks
+from hsi_toolkit.training.ranks import Ranks, joined_ranks
 from hsi_toolkit.training.windows import SceneWindows
 
 _WINDOWS, _PATCHES, _BATCH = 20_000, 64, 64
@@ -42,12 +41,15 @@ def _hsimae(task: Pretrain, target: Path, progress: Progress) -> Mapping[str, ob
     )
     given = {name: getattr(task, name) for name in ("batch_size", "learning_rate", "mask_ratio")}
     config = replace(config, **{name: value for name, value in given.items() if value is not None})
-    model = pretrain(
-        sources, config, device=choose_device(task.device), checkpoint=_checkpoint(target), progress=progress
-    )
+    title = f"HSIMAE {task.size}"
+    with joined_ranks(task.device) as ranks:
+        told = progress if ranks.first else Progress()
+        model = pretrain(sources, config, ranks=ranks, checkpoint=_checkpoint(target), progress=told)
+    if not ranks.first:
+        return _finished(title, ranks)
     architecture = Architecture("hsimae", asdict(config.model))
     _write(task, target, architecture, model.network, model.losses)
-    return _result(f"HSIMAE {task.size}", target, model.losses)
+    return _result(title, target, model.losses)
 
 
 def _sigma(task: Pretrain, target: Path, progress: Progress) -> Mapping[str, object]:
@@ -78,7 +80,7 @@ def _sigma(task: Pretrain, target: Path, progress: Progress) -> Mapping[str, obj
         model = pretrain_mae(pool, config, ranks, checkpoint=_checkpoint(target), progress=told)
     title = f"HyperSIGMA {branch} {size}"
     if not ranks.first:
-        return {"summary": f"{title}: process {ranks.rank + 1} of {ranks.count} has finished."}
+        return _finished(title, ranks)
     architecture = Architecture(f"hypersigma_{branch}_mae", described(config.model))
     _write(task, target, architecture, model.network, model.losses)
     return _result(title, target, model.losses)
@@ -107,6 +109,11 @@ def _write(
     bundle = ModelBundle(metadata, parts(network=network.state_dict()))
     bundle.save(target, overwrite=task.overwrite)
     _checkpoint(target).unlink(missing_ok=True)
+
+
+def _finished(title: str, ranks: Ranks) -> Mapping[str, object]:
+    """What the processes say that write nothing."""
+    return {"summary": f"{title}: process {ranks.rank + 1} of {ranks.count} has finished."}
 
 
 def _result(title: str, target: Path, losses: tuple[float, ...]) -> Mapping[str, object]:

@@ -3,12 +3,15 @@
 The recipe is that of Wang et al. 2024: AdamW, one cosine over all steps, half of the tokens masked, tokens
 standardised in the loss. Instead of all windows of a fixed data set, every epoch draws new ones, so that
 scenes of any size are streamed; each scene brings its own group-wise components.
+
+Of several processes each computes a part of every batch; their gradients are summed, so that any number of
+processes gives the same training but for rounding.
 """
 
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,24 +19,21 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hsi_toolkit.errors import HsiError, ModelError, OutOfMemoryError, ParameterError, SceneError
-from hsi_toolkit.files import atomic_path
 from hsi_toolkit.inference.devices import describe_device
 from hsi_toolkit.models.hsimae import HSIMAE, HSIMAEConfig
 from hsi_toolkit.models.masking import JointMask, joint_mask, joint_mask_lengths
 from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.spectral import GroupwisePCA
+from hsi_toolkit.training.ranks import ALONE, Ranks
+from hsi_toolkit.training.run_files import load_run, optimizer_groups, restore_optimizer, save_run
 from hsi_toolkit.training.schedule import CosineSchedule
 from hsi_toolkit.training.windows import WindowSource
 
 # Values of scene windows in memory at a time before they become features, 128 MB.
 _CHUNK_VALUES = 32_000_000
-# What AdamW keeps of every parameter.
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -80,27 +80,28 @@ def pretrain(
     sources: Sequence[WindowSource],
     config: PretrainConfig,
     *,
-    device: torch.device | str = "cpu",
+    ranks: Ranks = ALONE,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> PretrainedModel:
-    """Pretrain HSIMAE on windows of ``sources``; the same sources, config and device give the same weights.
+    """Pretrain HSIMAE on windows of ``sources``; the same data, config and processes give the same weights.
 
-    After each epoch the state of the run is written to ``checkpoint`` (.safetensors); where that file exists,
-    the run continues from it and ends with the weights of an uninterrupted one. On CUDA the network runs in
-    bfloat16 where the device has it.
+    After each epoch the first process writes the state of the run to ``checkpoint`` (.safetensors); where
+    that file exists, the run continues from it and ends with the weights of an uninterrupted one. On CUDA the
+    network runs in bfloat16 where the device has it.
 
     Raises:
-        ParameterError: a parameter is out of range, or a scene has fewer bands than features.
+        ParameterError: a parameter is out of range, a scene has fewer bands than features, or the batch
+            cannot be divided among the processes.
         SceneError: a scene has no data or cannot be read.
         ModelError: ``checkpoint`` is damaged or belongs to another run, or the loss is no longer finite.
         OutOfMemoryError: a batch does not fit into the device's memory.
         Cancelled: the user cancelled; the checkpoint holds the last whole epoch.
     """
-    _check(config, sources)
+    _check(config, sources, ranks)
     progress = progress or Progress()
     pool = _WindowPool(sources, config, progress)
-    run = _Run(config, torch.device(device), [source.shape for source in sources])
+    run = _Run(config, ranks, [source.shape for source in sources])
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(Path(checkpoint))
     pace = Pace(
@@ -109,12 +110,12 @@ def pretrain(
         config.epochs * config.steps_per_epoch * config.batch_size,
         "windows",
         parts=max(1, config.epochs - len(run.losses)),
-        where=describe_device(torch.device(device)),
+        where=describe_device(ranks.device),
     )
     for epoch in range(len(run.losses), config.epochs):
         windows = pool.draw(epoch, progress)
         run.train_epoch(windows, pace.part(epoch / config.epochs, (epoch + 1) / config.epochs))
-        if checkpoint is not None:
+        if checkpoint is not None and ranks.first:
             run.save(Path(checkpoint))
     return PretrainedModel(run.network.cpu().eval(), tuple(run.losses))
 
@@ -180,12 +181,11 @@ def _features(windows: NDArray[np.float32], pca: GroupwisePCA) -> Tensor:
 class _Run:
     """Network, optimiser and what is known of the run so far."""
 
-    def __init__(
-        self, config: PretrainConfig, device: torch.device, scenes: Sequence[tuple[int, int, int]]
-    ) -> None:
+    def __init__(self, config: PretrainConfig, ranks: Ranks, scenes: Sequence[tuple[int, int, int]]) -> None:
         self.config, self.losses = config, list[float]()
-        self._identity = {"config": asdict(config), "scenes": [list(shape) for shape in scenes]}
-        self._device = device
+        self._identity = json.dumps([asdict(config), [list(shape) for shape in scenes]])
+        self._ranks, self._device = ranks, ranks.device
+        device = ranks.device
         self._half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         # On the CPU small parts let a cancellation act soon and keep the memory small.
         self._part = 32 if device.type == "cpu" else config.batch_size
@@ -210,10 +210,11 @@ class _Run:
             progress.report(step / steps, message)
             for group in self._optimizer.param_groups:
                 group["lr"] = config.schedule.lr(epoch * steps + step)
-            imgs = _flipped(windows[ids], generator).to(self._device)
-            mask = self._mask(lengths, len(ids), generator)
-            total += self._step(imgs, mask, progress)
-        loss = float(total) / steps
+            imgs, mask = _flipped(windows[ids], generator), self._mask(lengths, len(ids), generator)
+            own = slice(self._ranks.rank, None, self._ranks.count)
+            mask = JointMask(mask.ids_keep[own], mask.ids_restore[own], mask.len_t, mask.len_l)
+            total += self._step(imgs[own].to(self._device), mask, progress)
+        loss = float(self._ranks.total(total)) / steps
         if not np.isfinite(loss):
             raise ModelError(
                 f"The loss of epoch {epoch + 1} is {loss}: training has diverged.",
@@ -222,13 +223,9 @@ class _Run:
         self.losses.append(loss)
 
     def save(self, path: Path) -> None:
-        """Write weights, optimiser moments and the run's identity, whole or not at all."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for name, moments in self._moments().items():
-            tensors |= {f"{kind}.{name}": moments[kind] for kind in _MOMENTS}
-        run = json.dumps({**self._identity, "losses": self.losses})
-        with atomic_path(path) as temporary:
-            save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, temporary, {"run": run})
+        """Write weights, optimiser moments and losses, whole or not at all."""
+        groups = {"network": self.network.state_dict(), **optimizer_groups(self._optimizer, self.network)}
+        save_run(path, identity=self._identity, state={"losses": self.losses}, groups=groups)
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of the same run.
@@ -236,32 +233,15 @@ class _Run:
         Raises:
             ModelError: it is damaged or belongs to another run.
         """
-        try:
-            with safe_open(path, "pt", device=str(self._device)) as file:
-                run = json.loads((file.metadata() or {})["run"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            identity = {key: run[key] for key in self._identity}
-            losses = [float(loss) for loss in run["losses"]]
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{path} is no checkpoint of a pretraining run, or damaged.", "Remove it to start anew."
-            ) from error
-        if identity != json.loads(json.dumps(self._identity)):
+        stored = load_run(path, self._identity)
+        if stored is None:
             raise ModelError(
                 f"{path} belongs to a pretraining run with other scenes or settings.",
                 "Remove it to start anew, or repeat the settings it was started with.",
             )
-        self.network.load_state_dict(_under("network", tensors))
-        self.losses = losses
-        steps = torch.tensor(float(len(losses) * self.config.steps_per_epoch))
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                moments = {kind: tensors[f"{kind}.{name}"] for kind in _MOMENTS}
-                self._optimizer.state[parameter] = {"step": steps.clone(), **moments}
-
-    def _moments(self) -> dict[str, Mapping[str, Tensor]]:
-        named = self.network.named_parameters()
-        return {name: self._optimizer.state[p] for name, p in named if p.requires_grad}
+        self.network.load_state_dict(stored.groups["network"])
+        restore_optimizer(self._optimizer, self.network, stored.groups)
+        self.losses = [float(loss) for loss in stored.state["losses"]]  # type: ignore[union-attr, arg-type]
 
     def _mask(self, lengths: random.Random, samples: int, generator: torch.Generator) -> JointMask:
         model = self.config.model
@@ -273,6 +253,7 @@ class _Run:
         while True:
             try:
                 loss = self._gradients(imgs, mask, progress)
+                self._ranks.sum_gradients(self.network)
                 self._optimizer.step()
                 return loss
             except torch.OutOfMemoryError as error:
@@ -284,19 +265,20 @@ class _Run:
                 self._part = -(-self._part // 2)
 
     def _gradients(self, imgs: Tensor, mask: JointMask, progress: Progress) -> Tensor:
-        """The loss, its gradients left in the parameters.
+        """This process's part of the batch's loss, its gradients left in the parameters.
 
         Every window has as many removed tokens as the others, so that the mean over parts, weighted by their
         windows, is the loss of the batch.
         """
         self._optimizer.zero_grad()
+        batch = len(imgs) * self._ranks.count
         total = torch.zeros((), device=self._device)
         for start in range(0, len(imgs), self._part):
             progress.check()
             part = slice(start, start + self._part)
             visible = JointMask(mask.ids_keep[part], mask.ids_restore[part], mask.len_t, mask.len_l)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-                loss = self.network(imgs[part], mask=visible).loss * (len(imgs[part]) / len(imgs))
+                loss = self.network(imgs[part], mask=visible).loss * (len(imgs[part]) / batch)
             loss.backward()
             total += loss.detach()
         return total
@@ -325,12 +307,7 @@ def _flipped(imgs: Tensor, generator: torch.Generator) -> Tensor:
     return imgs
 
 
-def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{name}."
-    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
-
-
-def _check(config: PretrainConfig, sources: Sequence[WindowSource]) -> None:
+def _check(config: PretrainConfig, sources: Sequence[WindowSource], ranks: Ranks) -> None:
     """Raise ``ParameterError`` on the first setting that is out of range."""
     if not sources:
         raise ParameterError("There is no scene to pretrain on.", "Give at least one.")
@@ -338,6 +315,11 @@ def _check(config: PretrainConfig, sources: Sequence[WindowSource]) -> None:
     for name, value in at_least_one.items():
         if value < 1:
             raise ParameterError(f"{name} is {value}.", "Choose 1 or more.")
+    if config.batch_size % ranks.count:
+        raise ParameterError(
+            f"A batch of {config.batch_size} windows cannot be divided among {ranks.count} processes.",
+            "Choose a multiple.",
+        )
     if not 0 < config.mask_ratio < 1:
         raise ParameterError(f"mask_ratio is {config.mask_ratio}.", "Choose a share between 0 and 1.")
     if config.learning_rate <= 0:

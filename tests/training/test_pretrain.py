@@ -1,6 +1,9 @@
 """Pretraining learns, resumes exactly, and refuses what cannot work."""
 
+import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +13,12 @@ import torch
 import xarray as xr
 
 from hsi_toolkit.errors import Cancelled, ModelError, ParameterError, SceneError
+from hsi_toolkit.models.bundle import ModelBundle
 from hsi_toolkit.models.checkpoints import load_by_name
 from hsi_toolkit.models.hsimae import HSIMAEConfig, HSIViT
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.training.pretrain import PretrainConfig, PretrainedModel, _Run, parameter_groups, pretrain
+from hsi_toolkit.training.ranks import ALONE, Ranks
 from hsi_toolkit.training.windows import SceneWindows
 
 TINY = PretrainConfig(
@@ -130,13 +135,41 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole() -> None:
     imgs = torch.randn(70, 1, 32, 9, 9, generator=torch.Generator().manual_seed(0))
     gradients = []
     for part in (32, 70):
-        run = _Run(TINY, torch.device("cpu"), [(40, 36, 30)])
+        run = _Run(TINY, ALONE, [(40, 36, 30)])
         run._part = part
         mask = run._mask(random.Random(0), 70, torch.Generator().manual_seed(0))
         run._gradients(imgs, mask, Progress())
         gradients.append({name: p.grad for name, p in run.network.named_parameters() if p.requires_grad})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-6, rtol=1e-3)
+
+
+def test_a_batch_that_processes_cannot_divide_is_refused() -> None:
+    with pytest.raises(ParameterError, match="64 windows cannot be divided among 3"):
+        pretrain([source(scene())], TINY, ranks=Ranks(0, 3, torch.device("cpu")))
+
+
+@pytest.mark.slow
+def test_two_processes_pretrain_like_one(tmp_path: Path) -> None:
+    path = tmp_path / "scene.npy"
+    np.save(path, scene().transpose(1, 2, 0))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    curves = []
+    for name, start in (("one", ()), ("two", torchrun)):
+        model = tmp_path / f"{name}.safetensors"
+        command = [
+            *start, "-m", "hsi_toolkit.cli", "pretrain", str(path), "-o", str(model), "--size", "small",
+            "--epochs", "3", "--windows", "128", "--batch-size", "32", "--device", "cpu",
+        ]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, *command],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        curves.append(ModelBundle.load(model).metadata.provenance.metrics["losses"])
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
 
 
 def test_holes_and_bad_bands_are_left_out() -> None:
