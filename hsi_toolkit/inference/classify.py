@@ -80,10 +80,10 @@ def classify_scene(
 ) -> MapResult:
     """Label every pixel of a scene; memory does not depend on its size.
 
-    In exact mode every pixel is classified by its own window. Where the hardware has fast 16-bit arithmetic
-    it gives the first answer, and close decisions are repeated in float32: labels are those of the float32
-    network, probabilities within some thousandths. In fast mode see ``StridedNetwork``; a classifier without
-    context has no windows to interpolate between, and both modes do the same.
+    In exact mode every pixel is classified by its own window. Where the hardware has fast 8- or 16-bit
+    arithmetic it gives the first answer, and close decisions are repeated in float32: labels are those of the
+    float32 network, probabilities within some thousandths. In fast mode see ``StridedNetwork``; a classifier
+    without context has no windows to interpolate between, and both modes do the same.
 
     Pixels that lack data in a used band get class 0. Inside windows such pixels, and those beyond the scene's
     edge, are replaced: by the window's middle pixel, and by reflection with the edge pixel repeated.
