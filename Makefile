@@ -13,7 +13,7 @@ SCENES ?= $(or $(HSI_SHARED),../shared)/scenes
 # QGIS's own Python, which the plugin runs in.
 QGIS_PYTHON ?= /usr/bin/python3
 
-.PHONY: setup demo plugin install-plugin screenshots test test-core test-qgis qgis lint bench bench-accuracy \
+.PHONY: setup demo plugin install-plugin pretrained screenshots test test-core test-qgis qgis lint bench bench-accuracy \
   bench-analysis bench-compression bench-hypersigma clean
 
 setup: $(STAMP)
@@ -41,6 +41,10 @@ plugin: setup
 # This clone as a plugin of QGIS's default profile, or of PROFILE=folder.
 install-plugin: setup
 	$(BIN)/python tools/install_plugin.py $(if $(PROFILE),--profile '$(PROFILE)')
+
+# The pretrained network that ships with the package, from the folder SCENES of libraries and scenes.
+pretrained: setup
+	$(BIN)/python -m tools.pretrain_small --scenes '$(SCENES)'
 
 # The tutorial's pictures, from a real QGIS window on a virtual screen.
 screenshots: setup qgis

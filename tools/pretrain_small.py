@@ -31,6 +31,7 @@ from hsi_toolkit.progress import Progress
 from hsi_toolkit.synthetic.corpus import Materials, draw_scene
 from hsi_toolkit.training.episodes import EpisodeScene
 from hsi_toolkit.training.few_label import FewLabelConfig, FewLabelModel, pretrain_few_label
+from hsi_toolkit.training.head_start import KEY
 
 NAME = "hsimae-small"
 WEIGHTS = Path(__file__).resolve().parents[1] / "hsi_toolkit" / "models" / "weights" / f"{NAME}.safetensors"
@@ -50,9 +51,9 @@ LEVELS = (("Level_2",), ("Level_2", "Level_3"), ("Level_2", "Level_7"))
 class Settings:
     """What the shipped file was made with."""
 
-    scenes: int = 600
+    scenes: int = 400
     size: int = 96
-    steps: int = 8000
+    steps: int = 4000
     seed: int = 42
 
 
@@ -187,7 +188,7 @@ def corpus(
 
 
 def bundle_of(model: FewLabelModel, settings: Settings, config: FewLabelConfig) -> ModelBundle:
-    """The model file, with where it comes from."""
+    """The model file, in half precision, with where it comes from."""
     metadata = ModelMetadata(
         name=NAME,
         kind="pretrained",
@@ -209,9 +210,14 @@ def bundle_of(model: FewLabelModel, settings: Settings, config: FewLabelConfig) 
             },
             metrics={"accuracy": list(model.accuracies), "reconstruction": list(model.losses)},
         ),
-        extra={"few_label_head": {"ridge": model.ridge, "temperature": model.temperature}},
+        extra={KEY: {"ridge": model.ridge, "temperature": model.temperature}},
     )
-    return ModelBundle(metadata, parts(network=model.network.state_dict()))
+    trained = {name for name, _ in model.network.named_parameters()}
+    tensors = {
+        name: tensor.half() if name in trained else tensor
+        for name, tensor in model.network.state_dict().items()
+    }
+    return ModelBundle(metadata, parts(network=tensors))
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The published weights of the four systems: what there is, fetching it, and making bundles of it."""
+"""The published weights of the four systems and the built-in ones: what there is, fetching and importing."""
 
 import difflib
 import json
@@ -25,13 +25,15 @@ from hsi_toolkit.progress import Progress
 CHECKSUMS = "checksums.json"
 """File of the model folder that remembers the checksums of what was fetched."""
 
+_BUILT_IN = Path(__file__).parent / "weights"
+
 # Part of the progress that the download has; the rest is checking.
 _DOWNLOAD = 0.95
 
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A published set of weights.
+    """A published set of weights, or one that ships with this package.
 
     Attributes:
         id: what commands call it.
@@ -45,6 +47,7 @@ class ZooEntry:
         size: bytes, rounded where the publisher rounds; None when unknown.
         sha256: checksum, None when unknown; then the one of the first download counts.
         notes: what else a user should know.
+        built_in: whether it ships with this package, in ``models/weights``, so that nothing is fetched.
     """
 
     id: str
@@ -58,6 +61,7 @@ class ZooEntry:
     size: int | None
     sha256: str | None
     notes: str
+    built_in: bool = False
 
 
 def model_folder() -> Path:
@@ -75,7 +79,7 @@ def _catalogue() -> dict[str, ZooEntry]:
 
 
 def list_models() -> list[ZooEntry]:
-    """Every published set of weights, by system."""
+    """Every set of weights: built-in ones, then published ones by system."""
     return list(_catalogue().values())
 
 
@@ -123,8 +127,10 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
 
 
 def fetch_entry(entry: ZooEntry, progress: Progress) -> Path:
-    """``fetch`` for an entry that is not in the list."""
+    """``fetch`` for an entry that is not in the list. Built-in weights are where they are."""
     path = _path(entry)
+    if path is not None and entry.built_in:
+        return path
     if path is None or entry.url is None:
         raise ModelError(f"{entry.id} cannot be fetched. {entry.notes}", "Train it on data of your own.")
     try:
@@ -149,7 +155,7 @@ def fetch_entry(entry: ZooEntry, progress: Progress) -> Path:
 
 
 def resolve(name: str | Path, *, progress: Progress | None = None) -> Path:
-    """The file that a model argument means: a path, a bundle in the model folder, or a fetched model.
+    """The file a model argument means: a path, a bundle in the model folder, a built-in or fetched model.
 
     Bundles made by ``import_model`` without an output come before the published file of the same name.
 
@@ -173,6 +179,8 @@ def resolve(name: str | Path, *, progress: Progress | None = None) -> Path:
         )
     entry = find(text)
     fetched = _path(entry)
+    if fetched is not None and entry.built_in:
+        return fetched
     if fetched is None:
         raise ModelError(f"{entry.id} cannot be used. {entry.notes}", "Train it on data of your own.")
     if not fetched.is_file():
@@ -234,7 +242,8 @@ def _suggestion(name: str) -> str:
 
 
 def _path(entry: ZooEntry) -> Path | None:
-    return model_folder() / entry.file if entry.file else None
+    folder = _BUILT_IN if entry.built_in else model_folder()
+    return folder / entry.file if entry.file else None
 
 
 def _checksums() -> ChecksumList:

@@ -15,16 +15,19 @@ from torch.nn import functional as F
 
 from hsi_toolkit.errors import ModelError
 from hsi_toolkit.files import atomic_path
-from hsi_toolkit.models.classifier import pixel_logits
-from hsi_toolkit.models.hsimae import DualViT, HSIMAEConfig
+from hsi_toolkit.models.classifier import pixel_embedding, pixel_logits
+from hsi_toolkit.models.hsimae import DualViT, HSIMAEConfig, aggregate
 from hsi_toolkit.models.masking import JointMask, joint_mask, joint_mask_lengths
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.training.augment import shrunk, turned
+from hsi_toolkit.training.head_start import HeadStart
 from hsi_toolkit.training.preparation import Prepared
 from hsi_toolkit.training.pretrain import parameter_groups
 from hsi_toolkit.training.schedule import CosineSchedule
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+# Windows embedded at a time.
+_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,29 @@ class DualBranchRun:
             self.network = DualViT(model, n_classes).to(device)
         self.best = _copy(self.network)
         self._optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe.weight_decay))
+
+    def start_head(self, start: HeadStart) -> None:
+        """Give the head the weights that a pretrained network's tasks had, in place of random ones."""
+        self.network.eval()
+        weight, bias = start.head(self._embedded(), self._train.classes, self._soft.shape[1])
+        head = self.network.cls_head
+        with torch.no_grad():
+            head.weight.copy_(weight)
+            head.bias.copy_(bias)
+
+    def _embedded(self) -> Tensor:
+        """What the head sees (n, D) of the labelled pixels, on the CPU."""
+        seen = self._train.windows if self._context else self._pixels["train"]
+        parts = []
+        with torch.inference_mode():
+            for part in torch.split(seen, _CHUNK):
+                values = part.to(self._device)
+                if self._context:
+                    tokens = self.network.encode(values.unsqueeze(1))
+                    parts.append(aggregate(tokens, self.network.config.groups).cpu())
+                else:
+                    parts.append(pixel_embedding(self.network, values).cpu())
+        return torch.cat(parts).clone()
 
     @property
     def windows_per_epoch(self) -> int:

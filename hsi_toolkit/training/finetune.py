@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from hsi_toolkit.models.hsimae import HSIMAEConfig, HSIViT
 from hsi_toolkit.progress import Pace, Progress
 from hsi_toolkit.training.dual_branch import Curve, DualBranchRun, Recipe
 from hsi_toolkit.training.gate import LEAST_AGREEMENT
+from hsi_toolkit.training.head_start import HeadStart
 from hsi_toolkit.training.preparation import RADIUS, LabelledPixels, Pixels, Prepared, prepare
 from hsi_toolkit.training.teachers import fit_experts
 from hsi_toolkit.training.windows import WindowSource
@@ -146,7 +148,7 @@ def train_classifier(
     watched = validation if validation is not None else train.select(np.zeros(len(train), dtype=bool))
     watched = _at_most(watched, n_classes, config.seed)
     weights = None if config.weights is None else _pretrained(Path(config.weights))
-    model = HSIMAEConfig.of_size(config.size) if weights is None else weights[0]
+    model = HSIMAEConfig.of_size(config.size) if weights is None else weights.config
     prepared = prepare(
         source,
         train,
@@ -165,7 +167,9 @@ def train_classifier(
         identity=_identity(source, train, watched, config),
     )
     if weights is not None:
-        load_by_name(run.network, weights[1])
+        load_by_name(run.network, weights.tensors)
+        if weights.head is not None:
+            run.start_head(weights.head)
     classifier = _assemble(prepared, source.shape[0], HSIViT(model, n_classes), config.network_weight)
     with _operations_of(model):
         pace = Pace(
@@ -251,8 +255,16 @@ def _final_experts(prepared: Prepared, n_classes: int, seed: int) -> ExpertStack
     return fit_experts(filtered, prepared.spectral, classes.numpy(), n_classes, seed)
 
 
-def _pretrained(path: Path) -> tuple[HSIMAEConfig, dict[str, Tensor]]:
-    """Sizes and parameters of a pretrained network: a model file of ours, or a published checkpoint.
+class _Pretrained(NamedTuple):
+    """Sizes and parameters of a pretrained network, and how its head starts where it says so."""
+
+    config: HSIMAEConfig
+    tensors: dict[str, Tensor]
+    head: HeadStart | None
+
+
+def _pretrained(path: Path) -> _Pretrained:
+    """A pretrained network: a model file of ours, or a published checkpoint.
 
     Raises:
         ModelError: it is no HSIMAE of the current generation with windows and features of ours.
@@ -261,15 +273,17 @@ def _pretrained(path: Path) -> tuple[HSIMAEConfig, dict[str, Tensor]]:
         bundle = ModelBundle.load(path)
         tensors = bundle.part("network")
         config: object = _network_config(bundle.metadata.architecture.config)
+        head = HeadStart.of(bundle.metadata.extra)
     else:
         checkpoint = load_hsimae_checkpoint(path)
-        config, tensors = checkpoint.config, checkpoint.state_dict
+        config, tensors, head = checkpoint.config, checkpoint.state_dict, None
     if not isinstance(config, HSIMAEConfig) or (config.img_size, config.bands) != (2 * RADIUS + 1, 32):
         raise ModelError(
             f"{path} cannot be fine-tuned: it is no HSIMAE v2 with windows of 9 × 9 pixels and 32 features.",
             "Choose other weights, or train without.",
         )
-    return config, {name: tensor for name, tensor in tensors.items() if not name.startswith("cls_head.")}
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls_head.")}
+    return _Pretrained(config, own, head)
 
 
 def _network_config(settings: Mapping[str, Json]) -> HSIMAEConfig | None:

@@ -1,6 +1,6 @@
 """Fine-tuning from a few labelled clusters."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,16 @@ import torch
 import xarray as xr
 
 from hsi_toolkit.errors import Cancelled, LabelError, ModelError, ParameterError, SceneError
+from hsi_toolkit.models.bundle import Architecture, Json, ModelBundle, ModelMetadata, parts
 from hsi_toolkit.models.classifier import SceneClassifier
 from hsi_toolkit.models.hsimae import HSIMAE, HSIMAEConfig
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.training import finetune
 from hsi_toolkit.training.dual_branch import Recipe
 from hsi_toolkit.training.finetune import FinetuneConfig, TrainedClassifier, train_classifier
+from hsi_toolkit.training.head_start import KEY
 from hsi_toolkit.training.preparation import LabelledPixels, Pixels
+from hsi_toolkit.training.schedule import CosineSchedule
 from hsi_toolkit.training.windows import SceneWindows
 
 BANDS, SIZE, CLASSES = 40, 60, 3
@@ -189,6 +192,32 @@ def test_pretrained_weights_bring_their_size(tmp_path: Path) -> None:
     assert network.config.embed_dim == 32
     start = weights["blocks.0.attn.q.weight"]
     assert (network.state_dict()["blocks.0.attn.q.weight"] - start).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("patch", [20, 1])
+def test_a_head_starts_where_pretraining_left_off(
+    patch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps at no learning rate leave the regression of the classes on the pretrained embedding."""
+    scene, classes = make_scene(patch)
+    config = HSIMAEConfig.of_size("small")
+    extra: dict[str, Json] = {KEY: {"ridge": 0.1, "temperature": 5.0}}
+    for name, told in (("head", extra), ("none", {})):
+        metadata = ModelMetadata(name, "pretrained", Architecture("hsimae", asdict(config)), extra=told)
+        torch.manual_seed(0)
+        ModelBundle(metadata, parts(network=HSIMAE(config).state_dict())).save(
+            tmp_path / f"{name}.safetensors"
+        )
+    monkeypatch.setattr(CosineSchedule, "lr", lambda self, step: 0.0)
+    labels = labels_of(classes)
+    right = {}
+    for name in ("head", "none"):
+        settings = replace(QUICK, epochs=1, weights=str(tmp_path / f"{name}.safetensors"), network_weight=1.0)
+        classifier = train(scene, labels, settings).classifier
+        windows = torch.from_numpy(SceneWindows(scene).windows(labels.rows, labels.cols, 4))
+        with torch.inference_mode():
+            right[name] = (classifier(windows).argmax(dim=1).numpy() == labels.classes).mean()
+    assert right["head"] > max(0.9, right["none"])
 
 
 def test_weights_with_other_windows_are_refused(tmp_path: Path) -> None:
