@@ -40,7 +40,10 @@ def test_it_holds_a_whole_small_network_and_its_head_start() -> None:
     assert all(tensor.isfinite().all() for tensor in bundle.tensors.values())
     whole = load_by_name(HSIMAE(config), bundle.part("network"))
     assert (whole.left, whole.unused) == ((), ())
-    assert load_by_name(HSIViT(config, 3), bundle.part("network")).left == ("cls_head.weight", "cls_head.bias")
+    assert load_by_name(HSIViT(config, 3), bundle.part("network")).left == (
+        "cls_head.weight",
+        "cls_head.bias",
+    )
     parameters = dict(HSIMAE(config).named_parameters())
     assert {bundle.part("network")[name].dtype for name in parameters} == {torch.float16}
 
