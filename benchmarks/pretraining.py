@@ -95,52 +95,56 @@ def methods_of(part: str) -> tuple[str, ...]:
 
 
 class Table:
-    """Scores by method and count: arrays (scenes, seeds) over the seeds that all have."""
+    """Scores by method, scene and count, over the seeds that all methods have there."""
 
     def __init__(self, results: Sequence[Result]) -> None:
         self.methods = [*(start + alone for alone in ("", ALONE) for start in STARTS), *CLASSICAL]
-        self.scenes = sorted({result.scene for result in results})
         scores = {(r.method, r.scene, r.labels, r.seed): r.score for r in results}
-        pairs = [(method, scene) for method in self.methods for scene in self.scenes]
-        self.seeds = {
-            count: [
+        places = sorted({(r.scene, r.labels) for r in results})
+        seeds = {
+            place: [
                 seed
-                for seed in sorted({result.seed for result in results})
-                if all((*pair, count, seed) in scores for pair in pairs)
+                for seed in sorted({r.seed for r in results})
+                if all((method, *place, seed) in scores for method in self.methods)
             ]
-            for count in sorted({result.labels for result in results})
+            for place in places
         }
-        self.counts = [count for count, seeds in self.seeds.items() if len(seeds) > 1]
+        self.seeds = {place: found for place, found in seeds.items() if len(found) > 1}
+        self.scenes = sorted({scene for scene, _ in self.seeds})
+        self.counts = sorted(
+            count
+            for count in {count for _, count in self.seeds}
+            if all((scene, count) in self.seeds for scene in self.scenes)
+        )
         self.of = {
-            (method, count): np.array(
-                [[scores[method, scene, count, seed] for seed in self.seeds[count]] for scene in self.scenes]
-            )
+            (method, *place): np.array([scores[method, *place, seed] for seed in found])
+            for place, found in self.seeds.items()
             for method in self.methods
-            for count in self.counts
         }
 
     def text(self) -> str:
         """The scores as Markdown, then what the pretrained start gains."""
-        seeds = ", ".join(f"{len(self.seeds[count])} seeds with {count} labels" for count in self.counts)
         columns = [f"{scene} {count}" for scene in (*self.scenes, "mean") for count in self.counts]
-        lines = [f"(OA + AA) / 2 in %; {seeds}", "", _row("", columns), "|---" * (len(columns) + 1) + "|"]
+        lines = ["(OA + AA) / 2 in %", "", _row("", columns), "|---" * (len(columns) + 1) + "|"]
         for method in self.methods:
-            means = np.array([self.of[method, count].mean(axis=1) for count in self.counts]).T
+            means = np.array([[self.of[method, s, c].mean() for c in self.counts] for s in self.scenes])
             lines.append(_row(method, [f"{value:.1f}" for value in (*means.ravel(), *means.mean(axis=0))]))
+        tested = [str(len(self.seeds[scene, count])) for scene in self.scenes for count in self.counts]
+        lines.append(_row("seeds", tested + [""] * len(self.counts)))
         lines += ["", _row("pretrained less random start", map(str, self.counts))]
         lines.append("|---" * (len(self.counts) + 1) + "|")
         for alone in ("", ALONE):
-            for number, name in enumerate((*self.scenes, "mean")):
-                chosen = slice(None) if name == "mean" else slice(number, number + 1)
-                cells = [self._gain(alone, count, chosen) for count in self.counts]
-                lines.append(_row(name + alone, cells))
+            for name in self.scenes:
+                lines.append(_row(name + alone, [self._told(alone, [name], count) for count in self.counts]))
+            lines.append(_row("mean" + alone, [self._told(alone, self.scenes, c) for c in self.counts]))
         return "\n".join(lines)
 
-    def _gain(self, alone: str, count: int, scenes: slice) -> str:
-        """Pretrained less random start, paired by seed, and its standard error."""
-        gaps = self.of[PRETRAINED + alone, count] - self.of[RANDOM + alone, count]
-        gap = gaps[scenes].mean(axis=0)
-        return f"{gap.mean():+.2f} ± {gap.std(ddof=1) / np.sqrt(len(gap)):.2f}"
+    def _told(self, alone: str, scenes: Sequence[str], count: int) -> str:
+        """Pretrained less random start, paired by seed, the mean over scenes, and its standard error."""
+        gaps = [self.of[PRETRAINED + alone, s, count] - self.of[RANDOM + alone, s, count] for s in scenes]
+        mean = np.mean([gap.mean() for gap in gaps])
+        error = np.sqrt(sum(gap.var(ddof=1) / len(gap) for gap in gaps)) / len(gaps)
+        return f"{mean:+.2f} ± {error:.2f}"
 
 
 def _row(name: str, cells: Iterable[str]) -> str:
@@ -170,6 +174,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--weights", default=WEIGHTS, help="the pretrained network, a name or a file")
     parser.add_argument("--parts", nargs="+", choices=(*STARTS, "classical"), default=(*STARTS, "classical"))
+    parser.add_argument("--only", nargs="+", help="names of scenes, if not all")
     parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS), help="labels a class")
     parser.add_argument(
         "--seeds", nargs=2, type=int, default=(0, SEEDS), help="first seed, and one past the last"
@@ -181,7 +186,7 @@ def main() -> None:
     tasks = [
         Task(Job(scene, "disjoint", count, seed), part, arguments.weights)
         for seed in range(*arguments.seeds)
-        for scene in scenes_of(arguments.scenes)
+        for scene in arguments.only or scenes_of(arguments.scenes)
         for count in arguments.counts
         for part in arguments.parts
     ]
