@@ -18,8 +18,8 @@ def test_a_cost_that_grows_with_pixels_has_the_exponent_one() -> None:
     assert exponent(squared, processor=True) == pytest.approx(1)
 
 
-def test_memory_is_held_against_that_of_a_tenth_of_the_pixels() -> None:
-    maps = [Figures(n, 1, 1, mb) for n, mb in ((99_856, 500), (998_001, 1000), (9_998_244, 1050))]
+def test_memory_is_held_against_that_of_a_third_of_the_pixels() -> None:
+    maps = [Figures(n, 1, 1, mb) for n, mb in ((99_856, 500), (2_999_824, 1000), (9_998_244, 1050))]
     assert growth(maps) == pytest.approx(0.05)
 
 
