@@ -28,9 +28,9 @@ def test_a_map_is_measured(
 ) -> None:
     monkeypatch.setattr(scaling, "TILE", 32)
     monkeypatch.setattr(scaling, "FIELD", 8)
-    scaling.make_scene(tmp_path / "scene.bil", 50)
+    scaling.make_scene(tmp_path / "scene.bil", 50, 60)
     scene = open_scene(tmp_path / "scene.bil")
-    assert scene.shape == (scaling.BANDS, 50, 50)
+    assert scene.shape == (60, 50, 50)
     assert (scene[:, 32:, 32:].values == scene[:, :18, :18].values).all()
     assert scaling.main(["--scene", str(tmp_path / "scene.bil"), "--threads", "1"]) == 0
     figures = Figures(**json.loads(capsys.readouterr().out))
