@@ -110,7 +110,7 @@ class Cluster:
             shared = self._client.submit(_opened, dumps(function), pure=False)
             self._result(shared, progress)
             # Otherwise blocks would queue at the one process that has the function.
-            self._client.replicate([shared])
+            self._client.replicate([shared], n=min(self.processes, len(keys)))
             while True:
                 room = max(0, (most or AHEAD * self.processes) - len(waiting))
                 waiting.extend(
