@@ -81,6 +81,8 @@ bench: setup
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.huge
 	$(BIN)/python -m benchmarks.cluster
 	HSI_PYTHON='$(CURDIR)/$(BIN)/python' $(QGIS_PYTHON) benchmarks/engine.py
 
