@@ -3,10 +3,11 @@
     python -m benchmarks.pretraining --scenes DIR
 
 On scenes that pretraining has not seen, with 5, 10, 20 and 40 labelled pixels a class in compact clusters and
-test pixels away from them (``few_labels.disjoint_split``). Every start is judged twice, as the product, in
-which the network shares the last word with spectral experts, and by the network alone. All methods see the
-same splits; differences are paired over seeds. The figure is the mean of overall and average accuracy, in
-percent. Results go to a CSV as they come; a run that was interrupted goes on where it stopped.
+test pixels away from them (``few_labels.disjoint_split``). Every start is judged as the product, in which the
+network shares the last word with spectral experts; by the network alone; and frozen as it starts, when only
+its head is fitted, in closed form. All methods see the same splits; differences are paired over seeds. The
+figure is the mean of overall and average accuracy, in percent. Results go to a CSV as they come; a run that
+was interrupted goes on where it stopped.
 """
 
 import argparse
@@ -24,17 +25,29 @@ from benchmarks.accuracy import Job, Result, accuracies, append_results, label, 
 from benchmarks.baselines import Views, predict, views
 from benchmarks.few_labels import (
     ClassificationScene,
+    LabelSplit,
     abundance_scenes,
     classification_scenes,
     disjoint_split,
 )
 from hsi_toolkit.models import zoo
+from hsi_toolkit.models.bundle import ModelBundle
+from hsi_toolkit.models.checkpoints import load_by_name
+from hsi_toolkit.models.classifier import SceneClassifier
+from hsi_toolkit.models.hsimae import HSIMAEConfig, HSIViT
+from hsi_toolkit.progress import Progress
+from hsi_toolkit.training.dual_branch import DualBranchRun, Recipe
 from hsi_toolkit.training.finetune import FinetuneConfig
+from hsi_toolkit.training.head_start import HeadStart
+from hsi_toolkit.training.preparation import LabelledPixels, prepare
+from hsi_toolkit.training.windows import SceneWindows
 
 WEIGHTS = "hsimae-small"
 PRETRAINED, RANDOM = "pretrained", "random start"
-ALONE = ", network alone"
+ALONE, FROZEN = ", network alone", ", frozen"
 STARTS = (PRETRAINED, RANDOM)
+KINDS = ("", ALONE, FROZEN)
+PARTS = (*STARTS, "frozen", "classical")
 CLASSICAL = ("LDA spectra", "LDA smoothed", "SVM spectra", "RF spectra")
 # Scenes whose labels are endmembers that cover most of a pixel.
 ABUNDANCES = ("jasper", "samson")
@@ -46,7 +59,7 @@ MOST_TESTED = 2500
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained on one split: a start of the network, or all classical classifiers."""
+    """What is trained on one split: a start of the network, the frozen networks, or all classical ones."""
 
     job: Job
     part: str
@@ -81,6 +94,11 @@ def run_task(task: Task) -> list[Result]:
         classifier.network_weight = 1.0
         note(task.part + ALONE, label(scene, split, classifier), start)
         return results
+    if task.part == "frozen":
+        for name, classifier in frozen(scene, split, job.seed, task.weights).items():
+            start = time.perf_counter()
+            note(name, label(scene, split, classifier), start)
+        return results
     if job.scene not in _views:
         _views[job.scene] = views(scene.scene)
     for method in CLASSICAL:
@@ -89,8 +107,44 @@ def run_task(task: Task) -> list[Result]:
     return results
 
 
+def frozen(
+    scene: ClassificationScene, split: LabelSplit, seed: int, weights: str
+) -> dict[str, SceneClassifier]:
+    """The networks as they start, each with the head of pretraining's tasks and without experts."""
+    source = SceneWindows(scene.scene)
+    values, classes = np.unique(scene.labels[tuple(split.train.T)], return_inverse=True)
+    pixels = LabelledPixels(split.train[:, 0], split.train[:, 1], classes, split.groups)
+    none = pixels.select(np.zeros(len(pixels), bool))
+    settings = FinetuneConfig()
+    prepared = prepare(
+        source, pixels, none, n_classes=len(values), n_unlabelled=settings.n_unlabelled, seed=seed,
+        progress=Progress(),
+    )  # fmt: skip
+    bundle = ModelBundle.load(zoo.resolve(weights))
+    start = HeadStart.of(bundle.metadata.extra)
+    assert start is not None, "the weights were pretrained without few-label tasks"
+    model = HSIMAEConfig.of_size(settings.size)
+    found = {}
+    for name in STARTS:
+        run = DualBranchRun(
+            prepared, Recipe(1, seed), model, n_classes=len(values), device=torch.device("cpu"), identity=""
+        )
+        if name == PRETRAINED:
+            load_by_name(run.network, bundle.part("network"))
+        run.start_head(start)
+        network = HSIViT(model, len(values))
+        load_by_name(network, run.network.state_dict())
+        found[name + FROZEN] = SceneClassifier(
+            network, prepared.spectral, None, prepared.spatial_filter, bands=torch.from_numpy(prepared.bands),
+            n_bands=source.shape[0], context=prepared.gate.context,
+        ).eval()  # fmt: skip
+    return found
+
+
 def methods_of(part: str) -> tuple[str, ...]:
     """The methods whose results a part gives."""
+    if part == "frozen":
+        return tuple(start + FROZEN for start in STARTS)
     return (part, part + ALONE) if part in STARTS else CLASSICAL
 
 
@@ -98,7 +152,7 @@ class Table:
     """Scores by method, scene and count, over the seeds that all methods have there."""
 
     def __init__(self, results: Sequence[Result]) -> None:
-        self.methods = [*(start + alone for alone in ("", ALONE) for start in STARTS), *CLASSICAL]
+        self.methods = [*(start + kind for kind in KINDS for start in STARTS), *CLASSICAL]
         scores = {(r.method, r.scene, r.labels, r.seed): r.score for r in results}
         places = sorted({(r.scene, r.labels) for r in results})
         seeds = {
@@ -133,15 +187,15 @@ class Table:
         lines.append(_row("seeds", tested + [""] * len(self.counts)))
         lines += ["", _row("pretrained less random start", map(str, self.counts))]
         lines.append("|---" * (len(self.counts) + 1) + "|")
-        for alone in ("", ALONE):
+        for kind in KINDS:
             for name in self.scenes:
-                lines.append(_row(name + alone, [self._told(alone, [name], count) for count in self.counts]))
-            lines.append(_row("mean" + alone, [self._told(alone, self.scenes, c) for c in self.counts]))
+                lines.append(_row(name + kind, [self._told(kind, [name], count) for count in self.counts]))
+            lines.append(_row("mean" + kind, [self._told(kind, self.scenes, c) for c in self.counts]))
         return "\n".join(lines)
 
-    def _told(self, alone: str, scenes: Sequence[str], count: int) -> str:
+    def _told(self, kind: str, scenes: Sequence[str], count: int) -> str:
         """Pretrained less random start, paired by seed, the mean over scenes, and its standard error."""
-        gaps = [self.of[PRETRAINED + alone, s, count] - self.of[RANDOM + alone, s, count] for s in scenes]
+        gaps = [self.of[PRETRAINED + kind, s, count] - self.of[RANDOM + kind, s, count] for s in scenes]
         mean = np.mean([gap.mean() for gap in gaps])
         error = np.sqrt(sum(gap.var(ddof=1) / len(gap) for gap in gaps)) / len(gaps)
         return f"{mean:+.2f} ± {error:.2f}"
@@ -173,7 +227,7 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--weights", default=WEIGHTS, help="the pretrained network, a name or a file")
-    parser.add_argument("--parts", nargs="+", choices=(*STARTS, "classical"), default=(*STARTS, "classical"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--only", nargs="+", help="names of scenes, if not all")
     parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS), help="labels a class")
     parser.add_argument(
