@@ -27,8 +27,9 @@ def weights() -> Any:
     return parameter(
         "model",
         "Pretrained weights",
-        "A pretrained model of the method to start from: a file, or the name of a fetched one; for "
-        "hypersigma a spatial and a spectral one with a comma between. Its size is taken over.",
+        "A pretrained model of the method to start from: a file, or the name of a built-in or fetched one, "
+        "such as hsimae-small; for hypersigma a spatial and a spectral one with a comma between. Its size is "
+        "taken over.",
         suffixes=(".safetensors", ".pth"),
         default=None,
     )
