@@ -25,9 +25,9 @@ class Pretrain(Task):
         "hidden. With HSIMAE every scene has its own group-wise components, so scenes of different sensors "
         "go together. The networks of HyperSIGMA, a spatial (spat-mae) and a spectral one (spec-mae), take "
         "patches of 64 pixels, the small ones 32, and 100 neighbouring bands; a folder is an archive of "
-        "patches in the layout of HyperGlobal (.mat) or HySpecNet-11k, or of any GeoTIFFs. Any network "
-        "trains on several devices when torchrun starts the command. An interrupted run goes on from its last epoch "
-        "when it is started again with the same output."
+        "patches in the layout of HyperGlobal (.mat) or HySpecNet-11k, or of any GeoTIFFs. Any "
+        "network trains on several devices when torchrun starts the command. An interrupted run goes on "
+        "from its last epoch when it is started again with the same output."
     )
     group: ClassVar[str] = "Models"
     tags: ClassVar[Tuple[str, ...]] = (
