@@ -24,7 +24,7 @@ from hsi_toolkit.spectral import GroupwisePCA
 Index = NDArray[np.int64]
 
 # A class of a scene takes part in episodes if it has at least so many pixels.
-_LEAST_PIXELS = 80
+LEAST_PIXELS = 80
 _CLUSTERS = 4
 # How far from its middle a cluster may take pixels, and how far the judged ones stay away from it.
 _REACH, _GAP = 6, 5
@@ -76,7 +76,7 @@ class EpisodeScene:
         return cls(
             torch.from_numpy(padded).half(),
             torch.from_numpy(gaussian_filter(features, (0, 1, 1), radius=radius)).half(),
-            tuple(positions for positions in found if len(positions) >= _LEAST_PIXELS),
+            tuple(positions for positions in found if len(positions) >= LEAST_PIXELS),
             radius,
         )
 

@@ -20,7 +20,7 @@ from hsi_toolkit.models.hsimae import HSIMAE, HSIMAEConfig, aggregate
 from hsi_toolkit.models.masking import joint_mask, joint_mask_lengths
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.training.augment import shrunk, turned
-from hsi_toolkit.training.episodes import Episode, EpisodeScene, draw_episode, ridge_scores
+from hsi_toolkit.training.episodes import LEAST_PIXELS, Episode, EpisodeScene, draw_episode, ridge_scores
 from hsi_toolkit.training.pretrain import parameter_groups
 from hsi_toolkit.training.run_files import load_run, optimizer_groups, restore_optimizer, save_run
 from hsi_toolkit.training.schedule import CosineSchedule
@@ -67,7 +67,7 @@ class FewLabelModel(NamedTuple):
 
 
 class _Learner(nn.Module):
-    """The network with the two numbers of its tasks' regressions."""
+    """The network with the two numbers of its tasks' regressions, called biases for they must not decay."""
 
     def __init__(self, model: HSIMAEConfig) -> None:
         super().__init__()
@@ -245,5 +245,6 @@ def _check(scenes: Sequence[EpisodeScene], config: FewLabelConfig) -> None:
         raise ParameterError(f"mask_ratio is {config.mask_ratio}.", "Choose a share between 0 and 1.")
     if not any(scene.labelled for scene in scenes):
         raise SceneError(
-            f"None of the {len(scenes)} scenes has two classes of {80} pixels.", "Give at least one that has."
+            f"None of the {len(scenes)} scenes has two classes of {LEAST_PIXELS} pixels.",
+            "Give at least one that has.",
         )
