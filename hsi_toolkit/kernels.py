@@ -209,11 +209,7 @@ def _call(builder: Any, name: str, *lanes: Any) -> Any:
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-    name = f"llvm.fma.v{WIDTH}f32"
-    return builder.call(
-        builder.module.globals.get(name) or ir.Function(builder.module, kind, name), [a, b, c]
-    )
+    return _call(builder, "fmuladd", a, b, c)
 
 
 def _maximum(builder: Any, a: Any, b: Any) -> Any:
@@ -250,7 +246,7 @@ add = _operation(2, lambda builder, a, b: builder.fadd(a, b), "a + b")
 subtract = _operation(2, lambda builder, a, b: builder.fsub(a, b), "a - b")
 multiply = _operation(2, lambda builder, a, b: builder.fmul(a, b), "a * b")
 divide = _operation(2, lambda builder, a, b: builder.fdiv(a, b), "a / b")
-fma = _operation(3, _fma, "a * b + c, rounded once")
+fma = _operation(3, _fma, "a * b + c, rounded once where the processor can.")
 maximum = _operation(2, _maximum, "The larger of a and b.")
 exp = _operation(
     1, _exponential, "Exponential to 2e-7 of itself, from -87 to 88; what is beyond counts as these."
