@@ -16,7 +16,7 @@ from hsi_toolkit.files import atomic_path
 from hsi_toolkit.progress import Progress
 from hsi_toolkit.tasks.doctor import Doctor
 
-_PACKAGES = ("numpy", "scipy", "xarray", "rioxarray", "h5py", "geopandas", "pyogrio", "scikit-learn")
+_PACKAGES = ("numpy", "scipy", "xarray", "rioxarray", "h5py", "geopandas", "pyogrio", "scikit-learn", "numba")
 _VARIABLES = ("HSI_MODELS", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "GDAL_CACHEMAX", "LD_LIBRARY_PATH")
 _GIB = 1 << 30
 
@@ -186,6 +186,22 @@ def _computation() -> str:
     return ", ".join(took)
 
 
+def _kernels() -> str:
+    """A compiled kernel of known result, and what maps are computed in first."""
+    import torch
+
+    from hsi_toolkit.inference.devices import quick_dtypes
+    from hsi_toolkit.kernels import WIDTH, array, quantise
+
+    values, rounded = torch.full((2, WIDTH), -3.0), torch.empty(2, WIDTH, dtype=torch.int8)
+    scales = torch.empty(WIDTH)
+    quantise(array(values), array(rounded), array(scales))
+    if not bool((rounded == -127).all()) or not torch.allclose(scales, torch.tensor(3 / 127)):
+        raise ValueError("a compiled kernel gives a wrong result")
+    names = [str(dtype).removeprefix("torch.") for dtype in quick_dtypes(torch.device("cpu"))]
+    return f"compiled; first answers of maps on the processor in {' or '.join([*names, 'float32'])}"
+
+
 _LOOKS: dict[str, Callable[[], str]] = {
     "Python": _python,
     "System": _platform,
@@ -201,4 +217,5 @@ _LOOKS: dict[str, Callable[[], str]] = {
     "Coordinates": _coordinates,
     "Raster": _raster,
     "Computation": _computation,
+    "Kernels": _kernels,
 }

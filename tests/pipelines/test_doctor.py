@@ -26,7 +26,15 @@ def test_a_healthy_engine_has_no_failure(healthy: dict[str, object]) -> None:
 
 def test_the_report_names_what_takes_part(healthy: dict[str, object]) -> None:
     report = str(healthy["report"])
-    for part in (__version__, np.__version__, torch.__version__, "GDAL", "PROJ", "Temporary folder"):
+    for part in (
+        __version__,
+        np.__version__,
+        torch.__version__,
+        "GDAL",
+        "PROJ",
+        "Temporary folder",
+        "compiled",
+    ):
         assert part in report
 
 
