@@ -183,7 +183,7 @@ def train_classifier(
     load_by_name(classifier.network, run.best)
     if len(prepared.validation):
         classifier.experts = _final_experts(prepared, n_classes, config.seed)
-    name = config.size if weights is None else Path(config.weights or "").name
+    name = config.size if weights is None else Path(config.weights or "").stem
     return TrainedClassifier(classifier.eval(), name, run.curve, prepared, checkpoint)
 
 

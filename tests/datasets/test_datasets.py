@@ -2,9 +2,6 @@
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -189,23 +186,15 @@ def test_what_processes_cannot_divide_is_refused(dataset, settings, message):
 
 
 @pytest.mark.slow
-def test_two_processes_train_a_codec_like_one(dataset, tmp_path):
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def test_two_processes_train_a_codec_like_one(dataset, tmp_path, run_command):
     curves = []
-    for name, start in (("one", ()), ("two", torchrun)):
-        model = tmp_path / f"{name}.safetensors"
+    for processes in (1, 2):
+        model = tmp_path / f"{processes}.safetensors"
         # Batches of four of the six patches: the second one is the smaller.
-        command = [
-            *start, "-m", "hsi_toolkit.cli", "codec", "train", str(dataset), "-o", str(model), "--epochs",
-            "4", "--batch-size", "4", "--crop", "8", "--learning-rate", "0.001", "--device", "cpu",
-        ]  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, *command],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+        run_command(
+            "codec", "train", str(dataset), "-o", str(model), "--epochs", "4", "--batch-size", "4", "--crop",
+            "8", "--learning-rate", "0.001", "--device", "cpu", processes=processes,
+        )  # fmt: skip
         metrics = ModelBundle.read_metadata(model).provenance.metrics
         curves.append([metrics["losses"], metrics["validation"]])
     # The processes sum the same gradients in another order.

@@ -1,9 +1,7 @@
 """Pretraining learns, resumes exactly, and refuses what cannot work."""
 
-import os
 import random
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,24 +148,16 @@ def test_a_batch_that_processes_cannot_divide_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_pretrain_like_one(tmp_path: Path) -> None:
+def test_two_processes_pretrain_like_one(tmp_path: Path, run_command: Callable[..., None]) -> None:
     path = tmp_path / "scene.npy"
     np.save(path, scene().transpose(1, 2, 0))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     curves = []
-    for name, start in (("one", ()), ("two", torchrun)):
-        model = tmp_path / f"{name}.safetensors"
-        command = [
-            *start, "-m", "hsi_toolkit.cli", "pretrain", str(path), "-o", str(model), "--size", "small",
-            "--epochs", "3", "--windows", "128", "--batch-size", "32", "--device", "cpu",
-        ]  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, *command],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+    for processes in (1, 2):
+        model = tmp_path / f"{processes}.safetensors"
+        run_command(
+            "pretrain", str(path), "-o", str(model), "--size", "small", "--epochs", "3", "--windows", "128",
+            "--batch-size", "32", "--device", "cpu", processes=processes,
+        )  # fmt: skip
         curves.append(ModelBundle.load(model).metadata.provenance.metrics["losses"])
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
 
