@@ -80,6 +80,14 @@ def trained(engine, processing, folder, scene, labels):
     return processing.run("hsi:train", {**parameters, **targets})
 
 
+def test_a_built_in_network_goes_by_its_name(processing, folder, scene, labels):
+    target = str(folder / "built_in.safetensors")
+    parameters = {"INPUT": scene, "LABELS": labels, "FIELD": "class", "EPOCHS": 1, "WEIGHTS": "hsimae-small"}
+    trained = processing.run("hsi:train", {**parameters, "OUTPUT": target})
+    assert trained["OUTPUT"] == target
+    assert os.path.getsize(target) > 0
+
+
 @pytest.fixture(scope="module")
 def mapped(processing, folder, scene, trained):
     """A script's call that writes all that Classify writes."""
